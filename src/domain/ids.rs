@@ -116,6 +116,10 @@ bytes_newtype!(
     Hash, 32, "hash"
 );
 bytes_newtype!(
+    /// A subject of ledger entries without a name: random, resolved to a person only for an entitled auditor.
+    Pseudonym, 16, "pseudonym"
+);
+bytes_newtype!(
     /// A random 128-bit value used once.
     Nonce, 16, "nonce"
 );

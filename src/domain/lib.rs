@@ -9,6 +9,6 @@ pub mod limits;
 pub mod policy;
 pub mod time;
 
-pub use ids::{AccountId, CameraId, EpochNo, Fingerprint, Hash, Nonce, ParseIdError, VmId};
+pub use ids::{AccountId, CameraId, EpochNo, Fingerprint, Hash, Nonce, ParseIdError, Pseudonym, VmId};
 pub use policy::{Action, Right, Rights, Role};
 pub use time::{MediaDuration, UtcNanos};
