@@ -62,3 +62,57 @@ pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 pub const RESTART_DELAY_MIN: Duration = Duration::from_millis(250);
 /// See [`RESTART_DELAY_MIN`].
 pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
+
+/// Header block of one RTSP message: real cameras stay under 2 KiB, eight times that is generous.
+pub const RTSP_HEADER_MAX: usize = 16 * 1024;
+
+/// Session description of one camera: real ones stay under 4 KiB; the largest body of an RTSP message that is read.
+pub const SDP_MAX: usize = 64 * 1024;
+
+/// One parameter of an authentication challenge (realm, nonce, opaque): nonces seen in the field are below 128 bytes.
+pub const AUTH_PARAM_MAX: usize = 1024;
+
+/// Challenges looked at in one 401 answer: four algorithms of Digest, their `-sess` forms, Basic.
+pub const AUTH_CHALLENGES_MAX: usize = 9;
+
+/// Longest wait for the answer to an RTSP request; cameras that start an encoder take up to 5 s.
+pub const RTSP_RESPONSE_MAX: Duration = Duration::from_secs(10);
+
+/// Longest silence of a playing camera before the connection counts as dead; longer than a key frame at 0.1 fps.
+pub const RTP_SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Session timeout used where a camera names none (RFC 2326 section 12.37: 60 s).
+pub const RTSP_SESSION_DEFAULT: Duration = Duration::from_secs(60);
+
+/// One RTP packet in an interleaved frame (RFC 2326 section 10.12: the length field has 16 bits).
+pub const RTP_PACKET_MAX: usize = 65_535;
+
+/// How far a late RTP packet may lie behind the newest one and still count as a duplicate; over TCP none is late, so
+/// this is a second of video at 256 packets and everything beyond it is a restarted sequence.
+pub const RTP_LATE_MAX: u16 = 256;
+
+/// One access unit: half of a fragment, so that a fragment always has room for the next one; a 4K key frame is 2 MB.
+pub const ACCESS_UNIT_BYTES_MAX: usize = FRAGMENT_BYTES_MAX / 2;
+
+/// NAL units of one access unit: 4K cut into slices of one Ethernet frame each at 100 kB per picture is about 70.
+pub const ACCESS_UNIT_NALS_MAX: usize = 1024;
+
+/// One parameter set: `avcC` has 16 bits for its length, real ones are below 100 bytes, scaling lists included.
+pub const PARAMETER_SET_MAX: usize = 1024;
+
+/// Parameter sets of one kind kept per camera: cameras send one, encoders with several profiles up to four.
+pub const PARAMETER_SETS_MAX: usize = 8;
+
+/// Macroblocks of a picture (H.264 table A-1, level 6.2) and of one side, √(8 × that) (H.264 A.3.1).
+pub const PICTURE_MBS_MAX: u32 = 139_264;
+/// See [`PICTURE_MBS_MAX`].
+pub const PICTURE_SIDE_MBS_MAX: u32 = 1_055;
+
+/// Samples of one fragment: 250 ms at 240 fps are 60. It also bounds the size of `moof`.
+pub const FRAGMENT_SAMPLES_MAX: usize = 64;
+
+/// Largest fragment buffer kept between fragments: 250 ms at 20 Mbit/s are 625 kB; a larger one is given back.
+pub const FRAGMENT_BUFFER_KEEP: usize = 1024 * 1024;
+
+/// Largest step of media time taken for a pause of the camera; beyond it the timeline starts anew.
+pub const MEDIA_STEP_MAX: Duration = Duration::from_secs(10);
