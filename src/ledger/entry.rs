@@ -304,11 +304,7 @@ impl Entry {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EntryError> {
         let entry: Self = from_canonical(bytes)?;
         if entry.kind.ledger() != entry.ledger {
-            return Err(EntryError::WrongLedger {
-                kind: entry.kind,
-                right: entry.kind.ledger(),
-                found: entry.ledger,
-            });
+            return Err(EntryError::WrongLedger { kind: entry.kind, right: entry.kind.ledger(), found: entry.ledger });
         }
         Ok(entry)
     }
