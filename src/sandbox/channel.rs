@@ -181,7 +181,7 @@ unsafe fn received_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
         while let Some(message) = next.as_ref() {
             if message.cmsg_level == libc::SOL_SOCKET && message.cmsg_type == libc::SCM_RIGHTS {
                 let data = libc::CMSG_DATA(next);
-                let bytes = (message.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+                let bytes = message.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
                 for at in 0..bytes / size_of::<RawFd>() {
                     let fd = data.add(at * size_of::<RawFd>()).cast::<RawFd>().read_unaligned();
                     fds.push(OwnedFd::from_raw_fd(fd));
