@@ -55,6 +55,9 @@ pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(1);
 /// 500 cameras opening epochs.
 pub const SPOOL_ENTRIES_MAX: usize = 65_536;
 
+/// Bytes the spool takes: 1 KiB an event on average, a quarter of [`DISK_RESERVE_BYTES`], read back in one piece.
+pub const SPOOL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Free space below which the oldest segments go early; the key file, roster and ledger live from this reserve.
 pub const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -116,3 +119,7 @@ pub const FRAGMENT_BUFFER_KEEP: usize = 1024 * 1024;
 
 /// Largest step of media time taken for a pause of the camera; beyond it the timeline starts anew.
 pub const MEDIA_STEP_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time a roster proposal stays open for acceptance: custodians meet within a month, and a signature that was
+/// collected and held back does not wait in somebody's drawer for years.
+pub const PROPOSAL_OPEN_MAX: Duration = Duration::from_secs(30 * 86_400);

@@ -10,9 +10,12 @@ pub mod coverage;
 pub mod db;
 pub mod fsck;
 pub mod index;
+pub mod journal;
 pub mod retention;
 pub mod root;
 pub mod schema;
 pub mod segments;
 pub mod spool;
+#[cfg(any(test, feature = "testdb"))]
+pub mod testdb;
 pub mod xfile;

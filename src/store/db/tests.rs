@@ -1,0 +1,176 @@
+//! The ledger in a real PostgreSQL: durable, in order, verified end to end; and how fast.
+
+use super::*;
+use crate::testdb::TestDb;
+use getrandom::SysRng;
+use peri_ledger::{Class, LedgerKeys, LedgerSigner, verify_ledger};
+
+const ORIGIN: &str = "peri/test";
+
+fn signer() -> LedgerSigner<SysRng> {
+    LedgerSigner::new(LedgerKeys::generate(ORIGIN, &mut SysRng).unwrap(), SysRng)
+}
+
+fn events(count: usize) -> Vec<Event> {
+    let kinds = [EntryType::CameraLost, EntryType::DisclosureIntent, EntryType::VmHours];
+    (0..count)
+        .map(|i| {
+            Event::new(kinds[i % 3], UtcNanos(i as i64))
+                .with_digest(Hash([7; 32]))
+                .with_detail(Nonce([i as u8; 16]), &(i as u64))
+        })
+        .collect()
+}
+
+fn read_all(db: &mut Db) -> (Vec<Vec<u8>>, Vec<String>) {
+    let (mut entries, mut notes) = (Vec::new(), Vec::new());
+    loop {
+        let page = db.entries(entries.len() as u64).unwrap();
+        if page.is_empty() {
+            break;
+        }
+        entries.extend(page.into_iter().map(|(_, bytes)| bytes));
+    }
+    let mut above = 0;
+    while let Some((last, _)) = db.checkpoints(above).unwrap().last().cloned() {
+        notes.extend(db.checkpoints(above).unwrap().into_iter().map(|(_, note)| note));
+        above = last;
+    }
+    (entries, notes)
+}
+
+#[test]
+fn what_is_appended_verifies_after_a_crash_and_a_new_connection() {
+    let mut cluster = TestDb::start_durable();
+    let mut signer = signer();
+    let mut db = cluster.db(ORIGIN);
+    let appended = db.append(&events(600), None, &mut signer).unwrap();
+    assert_eq!(appended.len(), 600);
+    assert_eq!((appended[0].leaf_index, appended[599].leaf_index), (0, 601));
+    assert!(appended.windows(2).all(|pair| pair[0].leaf_index < pair[1].leaf_index));
+
+    cluster.crash();
+    assert!(db.append(&events(1), None, &mut signer).unwrap_err().is_away());
+    cluster.resume();
+    std::thread::sleep(RETRY_MIN * 2);
+    let again = db.append(&events(1), None, &mut signer).unwrap();
+    assert_eq!(again[0].leaf_index, 603);
+
+    let (entries, notes) = read_all(&mut cluster.db(ORIGIN));
+    let report = verify_ledger(ORIGIN, &entries, &notes, &signer.verify_keys(), &[]).unwrap();
+    assert_eq!((report.size, report.checkpoints), (604, 4));
+    assert_eq!(db.ledger_range(Ledger::Access, 0).unwrap().len(), 200);
+    let details = db.details(appended[5].leaf_index).unwrap();
+    let entry = Entry::from_bytes(&entries[5]).unwrap();
+    peri_ledger::verify::verify_details(5, &entry, &details).unwrap();
+    assert_eq!(details.len(), 1);
+    let leaves = db.leaf_hashes(600).unwrap();
+    assert_eq!(leaves.len(), 4);
+}
+
+#[test]
+fn whatever_the_superuser_does_to_the_rows_is_named() {
+    let cluster = TestDb::start();
+    let mut signer = signer();
+    let mut db = cluster.db(ORIGIN);
+    for _ in 0..4 {
+        db.append(&events(10), None, &mut signer).unwrap();
+    }
+    let keys = signer.verify_keys();
+    let mut root = Endpoint::superuser(cluster.socket_dir()).connect().unwrap();
+    let mut tampered = |sql: &str| {
+        let mut transaction = root.transaction().unwrap();
+        transaction.batch_execute("SET session_replication_role = replica").unwrap();
+        transaction.batch_execute(sql).unwrap();
+        let read = |rows: Vec<Row>| rows.iter().map(|r| r.get(0)).collect::<Vec<Vec<u8>>>();
+        let entries = read(transaction.query("SELECT entry FROM peri.ledger_entry ORDER BY leaf_index", &[]).unwrap());
+        let notes = transaction.query("SELECT note FROM peri.ledger_checkpoint ORDER BY size", &[]).unwrap();
+        let notes: Vec<String> = notes.iter().map(|r| r.get(0)).collect();
+        verify_ledger(ORIGIN, &entries, &notes, &keys, &[]).map_err(|f| (f.class, f.entry))
+    };
+    assert!(tampered("SELECT 1").is_ok());
+    assert_eq!(
+        tampered("UPDATE peri.ledger_entry SET entry = set_byte(entry, octet_length(entry) - 1, 0) WHERE leaf_index = 12"),
+        Err((Class::Chain, 12))
+    );
+    assert_eq!(tampered("DELETE FROM peri.ledger_entry WHERE leaf_index = 10"), Err((Class::Chain, 10)));
+    assert_eq!(tampered("DELETE FROM peri.ledger_entry WHERE leaf_index >= 40"), Err((Class::Truncated, 40)));
+    assert_eq!(tampered("DELETE FROM peri.ledger_checkpoint WHERE size > 40"), Err((Class::Truncated, 32)));
+    let swap = "UPDATE peri.ledger_entry SET leaf_index = leaf_index + 1000 WHERE leaf_index IN (13, 16);
+                UPDATE peri.ledger_entry SET leaf_index = 1029 - leaf_index WHERE leaf_index >= 1000";
+    assert_eq!(tampered(swap), Err((Class::Chain, 13)));
+}
+
+#[test]
+fn a_changed_end_is_refused_instead_of_signed_again() {
+    let cluster = TestDb::start();
+    let mut signer = signer();
+    cluster.db(ORIGIN).append(&events(9), None, &mut signer).unwrap();
+    let mut root = Endpoint::superuser(cluster.socket_dir()).connect().unwrap();
+    let forge = "SET session_replication_role = replica;
+                 UPDATE peri.ledger_checkpoint SET frontier = set_byte(frontier, 3, get_byte(frontier, 3) # 1)";
+    root.batch_execute(forge).unwrap();
+    let refused = cluster.db(ORIGIN).append(&events(1), None, &mut signer).unwrap_err();
+    assert!(matches!(refused, DbError::Chain(ChainError::Restore(_))), "{refused}");
+}
+
+#[test]
+fn of_two_writers_one_is_refused_and_goes_on_after_reading_again() {
+    let cluster = TestDb::start();
+    let mut signer = signer();
+    let (mut one, mut two) = (cluster.db(ORIGIN), cluster.db(ORIGIN));
+    one.append(&events(3), None, &mut signer).unwrap();
+    two.append(&events(3), None, &mut signer).unwrap();
+    let refused = one.append(&events(3), None, &mut signer).unwrap_err();
+    assert!(matches!(&refused, DbError::Refused { code, .. } if code == "PR001"), "{refused}");
+    one.append(&events(3), None, &mut signer).unwrap();
+    let (entries, notes) = read_all(&mut one);
+    assert_eq!(verify_ledger(ORIGIN, &entries, &notes, &signer.verify_keys(), &[]).unwrap().size, 11);
+}
+
+#[test]
+fn statements_are_kept_once_in_order_of_arrival() {
+    let cluster = TestDb::start();
+    let mut db = cluster.db(ORIGIN);
+    assert!(db.add_statement(b"genesis").unwrap());
+    assert!(db.add_statement(b"seat").unwrap());
+    assert!(!db.add_statement(b"genesis").unwrap());
+    assert_eq!(db.statements().unwrap(), [b"genesis".to_vec(), b"seat".to_vec()]);
+    assert_eq!(db.statements_after(1).unwrap()[0].1, b"seat");
+    let too_long = vec![1; peri_domain::limits::STATEMENT_MAX + 1];
+    assert!(matches!(db.add_statement(&too_long), Err(DbError::Refused { .. })));
+}
+
+#[test]
+fn attempts_to_reconnect_back_off() {
+    let clock = std::sync::Arc::new(std::sync::Mutex::new(Duration::ZERO));
+    let hands = clock.clone();
+    let nowhere = Endpoint::scribe(std::path::Path::new("/nonexistent"));
+    let mut db = Db::new(nowhere, ORIGIN, Box::new(move || *hands.lock().unwrap()));
+    let mut delays = Vec::new();
+    for _ in 0..9 {
+        let Err(DbError::Away { retry_in, .. }) = db.statements() else { panic!("connected to nowhere") };
+        delays.push(retry_in);
+        let Err(DbError::Away { retry_in: wait, .. }) = db.statements() else { panic!("connected to nowhere") };
+        assert_eq!(wait, retry_in, "no attempt before its time");
+        *clock.lock().unwrap() += retry_in;
+    }
+    assert_eq!((delays[0], delays[1], delays[8]), (RETRY_MIN, RETRY_MIN * 2, RETRY_MAX));
+}
+
+/// `cargo test --release -p peri-store -- --ignored --nocapture append_rate`
+#[test]
+#[ignore = "measures; run by hand or by scripts/bench"]
+#[allow(clippy::print_stderr)]
+fn append_rate_in_batches_is_above_20000_entries_a_second() {
+    let cluster = TestDb::start_durable();
+    let mut signer = signer();
+    let mut db = cluster.db(ORIGIN);
+    let plain: Vec<_> = (0..255 * 200).map(|i| Event::new(EntryType::CameraLost, UtcNanos(i)).with_digest(Hash([1; 32]))).collect();
+    db.append(&plain[..255], None, &mut signer).unwrap();
+    let start = Instant::now();
+    db.append(&plain, None, &mut signer).unwrap();
+    let rate = plain.len() as f64 / start.elapsed().as_secs_f64();
+    eprintln!("ledger.append_batched {rate:.0}/s");
+    assert!(rate >= 20_000.0, "{rate:.0}/s");
+}
