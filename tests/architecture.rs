@@ -81,7 +81,7 @@ fn name_of(value: &Value) -> &str {
 }
 
 /// Names of the workspace crates that a package depends on, for one test of the dependency's kind.
-fn internal_edges<'a>(package: &'a Value, kind: impl Fn(&Value) -> bool) -> BTreeSet<&'a str> {
+fn internal_edges(package: &Value, kind: impl Fn(&Value) -> bool) -> BTreeSet<&str> {
     let dependencies = package["dependencies"].as_array().expect("dependencies are a list");
     dependencies.iter().filter(|d| d["path"].is_string() && kind(&d["kind"])).map(name_of).collect()
 }

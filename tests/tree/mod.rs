@@ -9,30 +9,30 @@ use std::path::{Path, PathBuf};
 const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "__pycache__"];
 
 /// One file of the tree: path relative to the root with `/`, and its content.
-pub struct File {
-    pub path: String,
-    pub bytes: Vec<u8>,
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl File {
     /// The content as text; binary files (images, vectors) give `None`.
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.bytes).ok()
     }
 
     /// The content of a source file, which must be text.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         self.text().unwrap_or_else(|| panic!("{} is not UTF-8", self.path))
     }
 }
 
 /// The root of the work tree.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file below `folder` (relative to the root; "" for all) in sorted order.
-pub fn files_below(folder: &str) -> Vec<File> {
+pub(crate) fn files_below(folder: &str) -> Vec<File> {
     let mut paths = Vec::new();
     collect(&root().join(folder), &mut paths);
     paths.sort();
