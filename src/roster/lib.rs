@@ -1,1 +1,55 @@
-//! placeholder
+//! The roster: who holds the seats, who may look at which camera and when, where the cameras are – all of it signed by
+//! the people entitled to say so, rooted in the claim key that was measured at birth.
+//!
+//! Signed statements form a set that only grows; the roster is a pure function of the set. Revocations and removals are
+//! tombstones. Everything else in the product reads [`Verified<Roster>`], which [`RosterSet::verify`] alone makes.
+//!
+//! | Module | What |
+//! |---|---|
+//! | [`body`], [`statement`] | what a statement says, its bytes and signatures; one line for people |
+//! | [`signers`] | the table of who must sign what, as data |
+//! | [`set`], [`evaluate`] | reading a history in any order; the rounds that derive a roster |
+//! | [`admit`](set::RosterSet::admit) | keeper's door for new statements: clock and people in office |
+//! | [`snapshot`] | k seats vouch for signatures, so that a start is fast |
+//! | [`roster`], [`grants`] | what was derived; who may look |
+//!
+//! What does not belong: files, sockets, clocks, the wrapping of keys. Invariants: no statement takes effect without a
+//! row of the table; who decides about looking (custodians) and who runs the place (administrators) never look.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admit;
+mod apply;
+pub mod body;
+mod describe;
+pub mod error;
+pub mod evaluate;
+pub mod grants;
+pub mod roster;
+pub mod set;
+pub mod signers;
+pub mod snapshot;
+pub mod statement;
+mod verified;
+
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests_admit;
+#[cfg(test)]
+mod tests_grants;
+#[cfg(test)]
+mod tests_set;
+#[cfg(test)]
+mod tests_table;
+
+pub use body::Body;
+pub use error::RosterError;
+pub use evaluate::Status;
+pub use grants::{Basis, GrantRef, Refusal, TooManyRecipients};
+pub use roster::{Account, Camera, GrantState, HeadMark, Owner, Roster, SeatHolder, Threshold};
+pub use set::{Anchor, Inserted, RosterSet};
+pub use signers::{Case, Signers, TABLE};
+pub use snapshot::{SignedSnapshot, Snapshot};
+pub use statement::{Proposal, Statement};
+pub use verified::Verified;

@@ -1,0 +1,276 @@
+//! Who may look at what, when: recipients of an epoch, edges of windows, and the answer to one request.
+//!
+//! Two times. Wraps of E follow the *picture's* time: who has a right at that moment gets a wrap. X follows the time of
+//! *asking* as well: both the pictures and the question must lie inside the window, and live means the running epoch
+//! alone. Windows include their first moment and exclude their last. Custodians, administrators and auditors appear
+//! nowhere here. What does not belong: proofs of who asks, and wraps themselves.
+
+use crate::roster::{Account, Camera, GrantState, Owner, Roster};
+use peri_domain::limits::RECIPIENTS_MAX;
+use peri_domain::{AccountId, Action, CameraId, Fingerprint, Nonce, Right, Role, UtcNanos};
+use peri_seal::keys::UserPublic;
+
+/// What a permission rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// A grant (its id).
+    Grant(Nonce),
+    /// The technician setting up an unregistered camera.
+    SetUp,
+}
+
+/// A permission that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantRef {
+    /// Who.
+    pub account: AccountId,
+    /// By what.
+    pub basis: Basis,
+    /// First moment after the permission, if it is known now.
+    pub until: Option<UtcNanos>,
+}
+
+/// Why a request is refused; for the ledger and for the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The key is nobody's.
+    #[error("this key is not in the roster; enrol it and ask for a grant")]
+    UnknownKey,
+    /// The key, or one before it, was revoked.
+    #[error("this key was revoked; make a new key and ask for a new grant")]
+    KeyRevoked,
+    /// The account has another key by now.
+    #[error("this key was replaced by another; use the present one")]
+    KeyReplaced,
+    /// The account was removed.
+    #[error("this account was removed")]
+    AccountRemoved,
+    /// The role never looks.
+    #[error("a {0} never gets a picture; only viewers, externals and technicians with a grant do")]
+    RoleNever(Role),
+    /// The camera is not in the roster.
+    #[error("there is no such camera in the roster")]
+    UnknownCamera,
+    /// Its set-up is not over.
+    #[error("the camera is not registered yet; it shows nothing to anybody but the technician who sets it up")]
+    NotRegistered,
+    /// Live from a removed camera.
+    #[error("the camera was removed; only its past can be asked for")]
+    CameraRemoved,
+    /// Not something a grant is for.
+    #[error("{0:?} is not given by a grant")]
+    NotByGrant(Action),
+    /// No grant names this camera.
+    #[error("no grant covers this camera; k custodians can sign one")]
+    NoGrant,
+    /// A grant was there and is revoked.
+    #[error("the grant was revoked; k custodians can sign a new one")]
+    GrantRevoked,
+    /// A grant is there without this right.
+    #[error("the grant does not give this right ({0:?})")]
+    RightMissing(Right),
+    /// The question comes before the window.
+    #[error("the grant begins at {0}")]
+    NotYet(UtcNanos),
+    /// The question comes after the window.
+    #[error("the grant ended at {0}; k custodians can renew it")]
+    Ended(UtcNanos),
+    /// The pictures lie outside the window.
+    #[error("the pictures lie outside the grant's window; k custodians can release the past")]
+    PictureOutside,
+    /// Live means now.
+    #[error("live means the running epoch only; ask for playback")]
+    NotRunning,
+    /// The span is empty.
+    #[error("the span asked for is empty")]
+    EmptySpan,
+}
+
+/// More recipients than one epoch is wrapped to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "camera {camera} would be wrapped to {found} keys, more than {RECIPIENTS_MAX}; give the control room a post key"
+)]
+pub struct TooManyRecipients {
+    /// The camera.
+    pub camera: CameraId,
+    /// Entitled keys.
+    pub found: usize,
+}
+
+impl Roster {
+    /// Keys to which the epoch of this camera that contains `at` is wrapped: every account in office with any right in
+    /// a window that contains `at`, and the technician of an unregistered camera. Ascending by fingerprint. Empty for
+    /// unknown and removed cameras.
+    ///
+    /// # Errors
+    /// [`TooManyRecipients`].
+    pub fn recipients(
+        &self,
+        camera: CameraId,
+        at: UtcNanos,
+    ) -> Result<Vec<(&UserPublic, Fingerprint)>, TooManyRecipients> {
+        let Some(found) = self.camera(camera).filter(|c| !c.removed) else { return Ok(Vec::new()) };
+        let entitled = |account: &&Account| {
+            self.may_look(account)
+                && if found.registered {
+                    self.grants_for(account, camera).any(|(_, g)| g.grant.from <= at && at < g.until)
+                } else {
+                    sets_up(found, account)
+                }
+        };
+        let mut keys: Vec<_> = self.accounts().filter(entitled).map(Account::key).collect();
+        keys.sort_unstable_by_key(|(_, fingerprint)| *fingerprint);
+        if keys.len() > RECIPIENTS_MAX {
+            return Err(TooManyRecipients { camera, found: keys.len() });
+        }
+        Ok(keys)
+    }
+
+    /// The first edge of a grant window of this camera after `after`: an epoch ends there at the latest.
+    #[must_use]
+    pub fn next_edge(&self, camera: CameraId, after: UtcNanos) -> Option<UtcNanos> {
+        self.grants()
+            .filter(|(id, state)| !self.grant_dead(*id, state) && state.grant.cameras.contains(camera))
+            .flat_map(|(_, state)| [state.grant.from, state.until])
+            .filter(|edge| *edge > after)
+            .min()
+    }
+
+    /// Whether `key` may do `action` on the pictures of `camera` from `picture_from` (inclusive) until `picture_until`
+    /// (exclusive), asked at `now`. For live the span is that of the running epoch.
+    ///
+    /// # Errors
+    /// [`Refusal`], the most telling one.
+    pub fn grant_for(
+        &self,
+        key: Fingerprint,
+        camera: CameraId,
+        action: Action,
+        picture_from: UtcNanos,
+        picture_until: UtcNanos,
+        now: UtcNanos,
+    ) -> Result<GrantRef, Refusal> {
+        let account = self.asker(key)?;
+        let right = action.needs().ok_or(Refusal::NotByGrant(action))?;
+        let found = self.camera(camera).ok_or(Refusal::UnknownCamera)?;
+        if picture_from >= picture_until {
+            return Err(Refusal::EmptySpan);
+        }
+        if right == Right::Live {
+            if found.removed {
+                return Err(Refusal::CameraRemoved);
+            }
+            if !(picture_from <= now && now < picture_until) {
+                return Err(Refusal::NotRunning);
+            }
+        }
+        if !found.registered {
+            let setting_up = right == Right::Live && sets_up(found, account);
+            let permission = GrantRef { account: account.id(), basis: Basis::SetUp, until: None };
+            return if setting_up { Ok(permission) } else { Err(Refusal::NotRegistered) };
+        }
+        let fits = |state: &GrantState| -> Result<(), Refusal> {
+            if !state.grant.rights.has(right) {
+                return Err(Refusal::RightMissing(right));
+            }
+            if now < state.grant.from {
+                return Err(Refusal::NotYet(state.grant.from));
+            }
+            if now >= state.until {
+                return Err(Refusal::Ended(state.until));
+            }
+            if picture_from < state.grant.from || picture_until > state.until {
+                return Err(Refusal::PictureOutside);
+            }
+            Ok(())
+        };
+        let mut nearest = None;
+        for (id, state) in self.grants_for(account, camera) {
+            match fits(state) {
+                Ok(()) => {
+                    return Ok(GrantRef { account: account.id(), basis: Basis::Grant(id), until: Some(state.until) });
+                }
+                Err(why) => nearest = Some(nearer(nearest, why)),
+            }
+        }
+        let revoked = || self.grants_named(account, camera).any(|(_, state)| state.revoked);
+        Err(nearest.unwrap_or_else(|| if revoked() { Refusal::GrantRevoked } else { Refusal::NoGrant }))
+    }
+
+    /// Whether a grant gives nothing any more, whatever the time.
+    pub(crate) fn grant_dead(&self, id: Nonce, state: &GrantState) -> bool {
+        let Some(account) = self.account(state.grant.account) else { return true };
+        self.revoked_grants.contains(&id)
+            || !self.may_look(account)
+            || !account.chain().any(|key| key == state.grant.recipient)
+    }
+
+    /// The account in office behind a key, with a role that may look.
+    fn asker(&self, key: Fingerprint) -> Result<&Account, Refusal> {
+        let account = match self.owner(key) {
+            None => return Err(Refusal::UnknownKey),
+            Some(Owner::Seat(_) | Owner::Claim) => return Err(Refusal::RoleNever(Role::Custodian)),
+            Some(Owner::Device) => return Err(Refusal::UnknownKey),
+            Some(Owner::Account(id)) => self.account(id).ok_or(Refusal::UnknownKey)?,
+        };
+        if account.removed() {
+            return Err(Refusal::AccountRemoved);
+        }
+        if self.revoked_keys.contains(&key) {
+            return Err(Refusal::KeyRevoked);
+        }
+        if account.key().1 != key {
+            return Err(Refusal::KeyReplaced);
+        }
+        if self.chain_revoked(account) {
+            return Err(Refusal::KeyRevoked);
+        }
+        if !account.role().may_receive_grant() {
+            return Err(Refusal::RoleNever(account.role()));
+        }
+        Ok(account)
+    }
+
+    fn may_look(&self, account: &Account) -> bool {
+        account.role().may_receive_grant() && self.account_in_office(account, account.key().1)
+    }
+
+    /// Grants, dead or not, of an account that name the camera and a key of its present chain.
+    fn grants_named<'a>(
+        &'a self,
+        account: &'a Account,
+        camera: CameraId,
+    ) -> impl Iterator<Item = (Nonce, &'a GrantState)> {
+        let ids = self.grants_of.get(&account.id()).map_or(&[][..], Vec::as_slice);
+        ids.iter()
+            .filter_map(|id| self.grants.get(id).map(|state| (*id, state)))
+            .filter(move |(_, state)| state.grant.cameras.contains(camera))
+            .filter(move |(_, state)| account.chain().any(|key| key == state.grant.recipient))
+    }
+
+    fn grants_for<'a>(
+        &'a self,
+        account: &'a Account,
+        camera: CameraId,
+    ) -> impl Iterator<Item = (Nonce, &'a GrantState)> {
+        self.grants_named(account, camera).filter(|(_, state)| !state.revoked)
+    }
+}
+
+fn sets_up(camera: &Camera, account: &Account) -> bool {
+    account.role() == Role::Technician && camera.set_up_by == Some(account.id())
+}
+
+/// Of several refusals the one that came furthest is told.
+fn nearer(this: Option<Refusal>, other: Refusal) -> Refusal {
+    const fn rank(refusal: Refusal) -> u8 {
+        match refusal {
+            Refusal::RightMissing(_) => 0,
+            Refusal::Ended(_) => 1,
+            Refusal::NotYet(_) => 2,
+            _ => 3,
+        }
+    }
+    this.filter(|this| rank(*this) >= rank(other)).unwrap_or(other)
+}
