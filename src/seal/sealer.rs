@@ -331,6 +331,7 @@ pub(crate) mod tests {
     }
 
     /// Best of five, so that a neighbour on the machine does not count.
+    #[allow(clippy::disallowed_methods, reason = "a measurement, not product code")]
     fn gb_per_s(bytes: usize, mut work: impl FnMut()) -> f64 {
         let best = (0..5)
             .map(|_| {

@@ -202,6 +202,12 @@ impl Stretched {
         Ok(Self { ikm, parameters })
     }
 
+    /// Rounds and salt that were used.
+    #[must_use]
+    pub const fn parameters(&self) -> &PasswordParameters {
+        &self.parameters
+    }
+
     /// The key for the wrap of this key set.
     #[must_use]
     pub fn wrap_key(&self, fingerprint: &Fingerprint) -> WrapKey {
@@ -225,6 +231,12 @@ impl RecoveryCode {
     /// A new code.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         Self(draw(rng))
+    }
+
+    /// From the 128 bits.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; DEVICE_SECRET_LEN]) -> Self {
+        Self(bytes)
     }
 
     /// The key for the wrap of this key set.
