@@ -494,7 +494,8 @@ mod tests {
     fn cutting_entries_and_checkpoints_alike_is_found_by_whoever_knows_a_later_checkpoint() {
         let mut log = Log::of(&[6, 9, 3]);
         let later: Checkpoint = log.notes[2].parse::<Note>().unwrap().text().parse().unwrap();
-        let verify = |log: &Log| verify_ledger(ORIGIN, &log.entries, &log.notes, &log.keys, std::slice::from_ref(&later));
+        let verify =
+            |log: &Log| verify_ledger(ORIGIN, &log.entries, &log.notes, &log.keys, std::slice::from_ref(&later));
         verify(&log).unwrap();
         log.notes.truncate(2);
         log.entries.truncate(16);

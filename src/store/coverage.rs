@@ -124,7 +124,9 @@ impl Book {
                 last.state = Coverage::Lost;
                 OVERFLOW.clone_into(&mut last.cause);
             }
-            _ => account.waiting.push_back(Span { starts: account.cursor, ends: until, state, cause: cause.to_owned() }),
+            _ => {
+                account.waiting.push_back(Span { starts: account.cursor, ends: until, state, cause: cause.to_owned() })
+            }
         }
         account.cursor = until;
     }
@@ -176,7 +178,10 @@ impl Db {
         let ends: Vec<i64> = spans.iter().map(|(_, s)| s.ends.0).collect();
         let states: Vec<i16> = spans.iter().map(|(_, s)| s.state.code()).collect();
         let causes: Vec<&str> = spans.iter().map(|(_, s)| s.cause.as_str()).collect();
-        self.call("SELECT peri_api.coverage_report($1, $2, $3, $4, $5)", &[&cameras, &starts, &ends, &states, &causes])?;
+        self.call(
+            "SELECT peri_api.coverage_report($1, $2, $3, $4, $5)",
+            &[&cameras, &starts, &ends, &states, &causes],
+        )?;
         Ok(())
     }
 

@@ -254,22 +254,25 @@ impl Db {
         let frontier: Vec<u8> = batch.frontier.iter().flat_map(|hash| hash.0).collect();
         let run = mark.as_ref().map(|(run, _)| run.as_bytes().as_slice());
         let last_no = mark.map(|(_, no)| to_db(no));
-        self.call("SELECT peri_api.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)", &[
-            &to_db(first),
-            &ledgers,
-            &seqs,
-            &bytes,
-            &leaves,
-            &detail_leaves,
-            &positions,
-            &salts,
-            &cbors,
-            &root,
-            &batch.note.to_string(),
-            &frontier,
-            &run,
-            &last_no,
-        ])?;
+        self.call(
+            "SELECT peri_api.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            &[
+                &to_db(first),
+                &ledgers,
+                &seqs,
+                &bytes,
+                &leaves,
+                &detail_leaves,
+                &positions,
+                &salts,
+                &cbors,
+                &root,
+                &batch.note.to_string(),
+                &frontier,
+                &run,
+                &last_no,
+            ],
+        )?;
         Ok(())
     }
 
@@ -430,7 +433,7 @@ fn is_io(error: &postgres::Error) -> bool {
 }
 
 /// The error with its cause, which `postgres` hides in the source.
-fn describe(error: &postgres::Error) -> String {
+pub(crate) fn describe(error: &postgres::Error) -> String {
     use std::error::Error as _;
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

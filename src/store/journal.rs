@@ -220,7 +220,9 @@ mod tests {
     fn events_of_an_outage_are_appended_in_order_before_the_next() {
         let mut bench = Bench::new();
         let mut journal = bench.journal(1);
-        assert!(matches!(journal.record(&events(0..3), &mut bench.signer).unwrap(), Recorded::InLedger(a) if a.len() == 3));
+        assert!(
+            matches!(journal.record(&events(0..3), &mut bench.signer).unwrap(), Recorded::InLedger(a) if a.len() == 3)
+        );
         bench.cluster.crash();
         for t in 3..9 {
             let recorded = journal.record(&events(t..t + 1), &mut bench.signer).unwrap();

@@ -22,14 +22,13 @@ pub const SCRIBE: &str = "peri_scribe";
 pub const DATABASE: &str = "peri";
 
 /// Every migration, oldest first: version and text.
-const MIGRATIONS: [(i32, &str); 2] =
-    [(1, include_str!("sql/001_ledger.sql")), (2, include_str!("sql/002_index.sql"))];
+const MIGRATIONS: [(i32, &str); 2] = [(1, include_str!("sql/001_ledger.sql")), (2, include_str!("sql/002_index.sql"))];
 
 /// Why a database could not be brought to this version.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     /// PostgreSQL refused or is away.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", crate::db::describe(source))]
     Postgres {
         /// What was being done.
         what: String,
@@ -37,7 +36,9 @@ pub enum SchemaError {
         source: postgres::Error,
     },
     /// A migration that ran is not the one this program has.
-    #[error("migration {0} of the database differs from this program's; the program is older, or one of the two was altered")]
+    #[error(
+        "migration {0} of the database differs from this program's; the program is older, or one of the two was altered"
+    )]
     Altered(i32),
     /// The database is ahead.
     #[error("the database has version {found}, this program knows up to {known}; start the newer program")]
@@ -113,8 +114,9 @@ pub fn migrate(superuser: &Endpoint) -> Result<i32, SchemaError> {
     for (role, login) in [(OWNER, "NOLOGIN"), (SCRIBE, "LOGIN")] {
         let known = client.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&role]);
         if known.map_err(failed("reading roles"))?.is_none() {
-            let create =
-                format!("CREATE ROLE {role} {login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS");
+            let create = format!(
+                "CREATE ROLE {role} {login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS"
+            );
             client.batch_execute(&create).map_err(failed(&format!("creating role {role}")))?;
         }
     }
@@ -171,10 +173,10 @@ fn apply(client: &mut Client) -> Result<i32, SchemaError> {
         );
         transaction.batch_execute(&grants).map_err(failed(&what))?;
         transaction
-            .execute("INSERT INTO peri_meta.migration (version, digest) VALUES ($1, $2)", &[
-                &version,
-                &digest.as_bytes().as_slice(),
-            ])
+            .execute(
+                "INSERT INTO peri_meta.migration (version, digest) VALUES ($1, $2)",
+                &[&version, &digest.as_bytes().as_slice()],
+            )
             .map_err(failed(&what))?;
         transaction.commit().map_err(failed(&what))?;
     }
@@ -230,7 +232,10 @@ mod tests {
             ("make a table", "CREATE TABLE mine (x int)"),
             ("make a table beside the functions", "CREATE TABLE peri_api.mine (x int)"),
             ("make a function", "CREATE FUNCTION peri_api.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
-            ("replace a function", "CREATE OR REPLACE FUNCTION peri_api.event_mark(p_run bytea) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'"),
+            (
+                "replace a function",
+                "CREATE OR REPLACE FUNCTION peri_api.event_mark(p_run bytea) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+            ),
             ("make a temporary table", "CREATE TEMP TABLE ledger_entry (x int)"),
             ("make a schema", "CREATE SCHEMA mine"),
             ("become the owner", "SET ROLE peri_owner"),

@@ -90,7 +90,9 @@ fn whatever_the_superuser_does_to_the_rows_is_named() {
     };
     assert!(tampered("SELECT 1").is_ok());
     assert_eq!(
-        tampered("UPDATE peri.ledger_entry SET entry = set_byte(entry, octet_length(entry) - 1, 0) WHERE leaf_index = 12"),
+        tampered(
+            "UPDATE peri.ledger_entry SET entry = set_byte(entry, octet_length(entry) - 1, 0) WHERE leaf_index = 12"
+        ),
         Err((Class::Chain, 12))
     );
     assert_eq!(tampered("DELETE FROM peri.ledger_entry WHERE leaf_index = 10"), Err((Class::Chain, 10)));
@@ -166,7 +168,8 @@ fn append_rate_in_batches_is_above_20000_entries_a_second() {
     let cluster = TestDb::start_durable();
     let mut signer = signer();
     let mut db = cluster.db(ORIGIN);
-    let plain: Vec<_> = (0..255 * 200).map(|i| Event::new(EntryType::CameraLost, UtcNanos(i)).with_digest(Hash([1; 32]))).collect();
+    let plain: Vec<_> =
+        (0..255 * 200).map(|i| Event::new(EntryType::CameraLost, UtcNanos(i)).with_digest(Hash([1; 32]))).collect();
     db.append(&plain[..255], None, &mut signer).unwrap();
     let start = Instant::now();
     db.append(&plain, None, &mut signer).unwrap();

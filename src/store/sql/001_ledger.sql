@@ -39,7 +39,7 @@ CREATE TABLE peri.ledger_checkpoint (
 
 -- The one row that orders appends.
 CREATE TABLE peri.ledger_head (
-    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     size     bigint   NOT NULL CHECK (size >= 0),
     next_seq bigint[] NOT NULL CHECK (cardinality(next_seq) = 3)
 );

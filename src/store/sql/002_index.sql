@@ -8,7 +8,7 @@ CREATE TABLE peri.segment (
     camera       bytea  NOT NULL CHECK (octet_length(camera) = 16),
     epoch        bigint NOT NULL CHECK (epoch > 0),
     starts       bigint NOT NULL,
-    ends         bigint NOT NULL,
+    ends         bigint NOT NULL,                                  -- of an open one the latest it may have
     bytes        bigint NOT NULL CHECK (bytes >= 0),
     last_counter bigint NOT NULL CHECK (last_counter >= 0),
     state        smallint NOT NULL CHECK (state BETWEEN 0 AND 3),  -- open, closed, erase_pending, erased: only upwards
@@ -41,53 +41,71 @@ CREATE TABLE peri.coverage (
     CHECK (ends > starts)
 );
 
-CREATE FUNCTION peri_api.segment_opened(p_camera bytea, p_epoch bigint, p_starts bigint, p_record bytea, p_commit_x bytea)
-RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+CREATE FUNCTION peri_api.segment_opened(
+    p_camera bytea, p_epoch bigint, p_starts bigint, p_ends bigint, p_bytes bigint, p_record bytea, p_commit_x bytea
+) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
     INSERT INTO peri.segment (camera, epoch, starts, ends, bytes, last_counter, state, record_hash, commit_x)
-    VALUES (p_camera, p_epoch, p_starts, p_starts, 0, 0, 0, p_record, p_commit_x)
+    VALUES (p_camera, p_epoch, p_starts, p_ends, p_bytes, 0, 0, p_record, p_commit_x)
     ON CONFLICT (camera, epoch) DO NOTHING
 $$;
 
 -- How far the open segments are, one element per segment. Never backwards, and never in a closed one.
-CREATE FUNCTION peri_api.segment_tails(p_camera bytea[], p_epoch bigint[], p_ends bigint[], p_bytes bigint[], p_counter bigint[])
+CREATE FUNCTION peri_api.segment_tails(p_camera bytea[], p_epoch bigint[], p_bytes bigint[], p_counter bigint[])
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
-    UPDATE peri.segment s SET ends = greatest(s.ends, u.ends), bytes = greatest(s.bytes, u.bytes),
-        last_counter = greatest(s.last_counter, u.counter)
-    FROM unnest(p_camera, p_epoch, p_ends, p_bytes, p_counter) AS u (camera, epoch, ends, bytes, counter)
+    UPDATE peri.segment s SET bytes = greatest(s.bytes, u.bytes), last_counter = greatest(s.last_counter, u.counter)
+    FROM unnest(p_camera, p_epoch, p_bytes, p_counter) AS u (camera, epoch, bytes, counter)
     WHERE s.camera = u.camera AND s.epoch = u.epoch AND s.state = 0
 $$;
 
--- What a scan of the file says of a segment, whether the row is there or not. An erased one stays erased.
+-- The end of an open segment; whether it was open.
+CREATE FUNCTION peri_api.segment_closed(p_camera bytea, p_epoch bigint, p_ends bigint, p_bytes bigint, p_counter bigint)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+BEGIN
+    UPDATE peri.segment SET state = 1, ends = greatest(starts, p_ends), bytes = p_bytes, last_counter = p_counter
+    WHERE camera = p_camera AND epoch = p_epoch AND state = 0;
+    RETURN FOUND;
+END $$;
+
+-- What a scan of the file says of a segment, whether the row is there or not. Times and length of one whose erasure
+-- began stay as they are.
 CREATE FUNCTION peri_api.segment_put(
-    p_camera bytea, p_epoch bigint, p_starts bigint, p_ends bigint, p_bytes bigint, p_counter bigint, p_closed boolean,
+    p_camera bytea, p_epoch bigint, p_starts bigint, p_ends bigint, p_bytes bigint, p_counter bigint,
     p_record bytea, p_commit_x bytea
 ) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
     INSERT INTO peri.segment AS s (camera, epoch, starts, ends, bytes, last_counter, state, record_hash, commit_x)
-    VALUES (p_camera, p_epoch, p_starts, p_ends, p_bytes, p_counter, p_closed::integer, p_record, p_commit_x)
+    VALUES (p_camera, p_epoch, p_starts, p_ends, p_bytes, p_counter, 1, p_record, p_commit_x)
     ON CONFLICT (camera, epoch) DO UPDATE SET starts = excluded.starts, ends = excluded.ends, bytes = excluded.bytes,
-        last_counter = excluded.last_counter, state = greatest(s.state, excluded.state),
+        last_counter = excluded.last_counter, state = 1,
         record_hash = excluded.record_hash, commit_x = excluded.commit_x
     WHERE s.state <= 1
 $$;
 
--- Moves a segment upwards in its life; whether it moved. The places of its pictures go with the pictures.
-CREATE FUNCTION peri_api.segment_mark(p_camera bytea, p_epoch bigint, p_state smallint) RETURNS boolean
+-- Moves segments upwards in their life; how many moved. The places of the pictures go with the pictures.
+CREATE FUNCTION peri_api.segments_mark(p_camera bytea[], p_epoch bigint[], p_state smallint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
 DECLARE
-    moved boolean;
+    moved bigint;
 BEGIN
-    UPDATE peri.segment SET state = p_state WHERE camera = p_camera AND epoch = p_epoch AND state < p_state;
-    moved := FOUND;
+    UPDATE peri.segment s SET state = p_state FROM unnest(p_camera, p_epoch) AS u (camera, epoch)
+    WHERE s.camera = u.camera AND s.epoch = u.epoch AND s.state < p_state;
+    GET DIAGNOSTICS moved = ROW_COUNT;
     IF p_state >= 2 THEN
-        DELETE FROM peri.gop WHERE camera = p_camera AND epoch = p_epoch;
+        DELETE FROM peri.gop g USING unnest(p_camera, p_epoch) AS u (camera, epoch)
+        WHERE g.camera = u.camera AND g.epoch = u.epoch;
     END IF;
     RETURN moved;
 END $$;
 
+-- All segments in order of camera and epoch, after one of them.
+CREATE FUNCTION peri_api.segments_after(p_camera bytea, p_epoch bigint, p_limit integer) RETURNS SETOF peri.segment
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+    SELECT * FROM peri.segment s WHERE (s.camera, s.epoch) > (p_camera, p_epoch) ORDER BY s.camera, s.epoch LIMIT p_limit
+$$;
+
 CREATE FUNCTION peri_api.segments_between(p_camera bytea, p_from bigint, p_until bigint) RETURNS SETOF peri.segment
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
     SELECT * FROM peri.segment s
-    WHERE s.camera = p_camera AND s.starts < p_until AND (s.ends > p_from OR s.state = 0) ORDER BY s.starts, s.epoch
+    WHERE s.camera = p_camera AND s.starts < p_until AND s.ends > p_from ORDER BY s.starts, s.epoch
 $$;
 
 CREATE FUNCTION peri_api.segment_one(p_camera bytea, p_epoch bigint) RETURNS SETOF peri.segment
