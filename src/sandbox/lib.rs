@@ -12,6 +12,14 @@
 
 pub mod channel;
 pub mod clock;
+pub mod confine;
 pub mod durable;
+pub mod landlock;
 pub mod memory;
+#[cfg(test)]
+mod policy;
 pub mod poll;
+pub mod privileges;
+pub mod probe;
+pub mod seccomp;
+pub mod spawn;
