@@ -123,3 +123,13 @@ pub const MEDIA_STEP_MAX: Duration = Duration::from_secs(10);
 /// Longest time a roster proposal stays open for acceptance: custodians meet within a month, and a signature that was
 /// collected and held back does not wait in somebody's drawer for years.
 pub const PROPOSAL_OPEN_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// Fewest PBKDF2 rounds over a user's password: the design's floor, 0.6 s on a desktop core and 0.4 s in a browser. A
+/// stored key with fewer was weakened and is refused.
+pub const PBKDF2_ROUNDS_MIN: u32 = 600_000;
+/// Most PBKDF2 rounds that a stored key is believed: 16 times the least, about ten seconds; more would only stall the
+/// client of whoever's stored key was changed.
+pub const PBKDF2_ROUNDS_MAX: u32 = 16 * PBKDF2_ROUNDS_MIN;
+
+/// Longest secret sealed to a device: a camera's user name and password, or the private key of its TLS client.
+pub const DEVICE_SECRET_BYTES_MAX: usize = 4 * 1024;

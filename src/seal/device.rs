@@ -9,10 +9,8 @@ use crate::rng::CryptoRng;
 use crate::wrap::{ENC_LEN, TAG_LEN, WrapError, hpke_seal};
 use hpke::{Deserializable, Kem, OpModeR, aead::AesGcm256, kdf::HkdfSha384, kem::MlKem1024P384};
 use peri_domain::Fingerprint;
+use peri_domain::limits::DEVICE_SECRET_BYTES_MAX;
 use zeroize::Zeroizing;
-
-/// Longest secret sealed to a device: a camera's user name and password, or a private key of a camera's TLS client.
-pub const DEVICE_SECRET_MAX: usize = 4 * 1024;
 
 /// Why a sealed value did not open here.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +21,15 @@ pub enum DeviceError {
         /// Its length.
         len: usize,
     },
+    /// Longer than any value sealed to a device.
+    #[error("{len} bytes are too long to be sealed to a device; at most {DEVICE_SECRET_BYTES_MAX} are possible")]
+    TooLong {
+        /// Its length.
+        len: usize,
+    },
+    /// The device's key is none, or the library refused.
+    #[error(transparent)]
+    Seal(#[from] WrapError),
     /// Sealed to another device, for another purpose, or changed.
     #[error(
         "the value was not sealed to this device ({device}) for this purpose, or was changed; enter it again in a client"
@@ -37,14 +44,18 @@ pub enum DeviceError {
 /// the kind of secret and the camera's id.
 ///
 /// # Errors
-/// [`WrapError::Recipient`], [`WrapError::Hpke`].
+/// [`DeviceError::TooLong`], [`DeviceError::Seal`].
 pub fn seal_to_device(
     rng: &mut impl CryptoRng,
     device: &UserPublic,
     purpose: &[u8],
     plaintext: &[u8],
-) -> Result<Vec<u8>, WrapError> {
-    hpke_seal(rng, device, &device_info(&device.fingerprint()), purpose, plaintext)
+) -> Result<Vec<u8>, DeviceError> {
+    let len = plaintext.len();
+    if len > DEVICE_SECRET_BYTES_MAX {
+        return Err(DeviceError::TooLong { len });
+    }
+    Ok(hpke_seal(rng, device, &device_info(&device.fingerprint()), purpose, plaintext)?)
 }
 
 /// Opens what [`seal_to_device`] sealed.
@@ -53,7 +64,7 @@ pub fn seal_to_device(
 /// [`DeviceError`].
 pub fn open_on_device(device: &KeyPair, purpose: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, DeviceError> {
     let len = sealed.len();
-    if !(ENC_LEN + TAG_LEN..=ENC_LEN + TAG_LEN + DEVICE_SECRET_MAX).contains(&len) {
+    if !(ENC_LEN + TAG_LEN..=ENC_LEN + TAG_LEN + DEVICE_SECRET_BYTES_MAX).contains(&len) {
         return Err(DeviceError::Length { len });
     }
     let refused = |_| DeviceError::NotForThisDevice { device: device.fingerprint() };
@@ -95,6 +106,11 @@ mod tests {
         assert!(open_on_device(&device, b"camera 2", &sealed).is_err());
         assert!(open_on_device(&other, b"camera 1", &sealed).is_err());
         assert!(open_on_device(&device, b"camera 1", &sealed[..100]).is_err());
+        let longest = [7; DEVICE_SECRET_BYTES_MAX];
+        let most = seal_to_device(&mut rng, device.public(), b"", &longest).unwrap();
+        assert_eq!(open_on_device(&device, b"", &most).unwrap()[..], longest);
+        let longer = [7; DEVICE_SECRET_BYTES_MAX + 1];
+        assert!(matches!(seal_to_device(&mut rng, device.public(), b"", &longer), Err(DeviceError::TooLong { .. })));
         for at in [0, 1_000, 1_568, 1_600, 1_664, 1_665, sealed.len() - 1] {
             let mut bad = sealed.clone();
             bad[at] ^= 1;

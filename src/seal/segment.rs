@@ -401,8 +401,11 @@ impl Order {
 pub(crate) mod tests {
     use super::*;
     use crate::keys::SigningKey;
+    use crate::record::EpochContext;
     use crate::record::tests::{context, wrap};
     use crate::rng;
+    use crate::wrap::WrapKind;
+    use peri_domain::EpochNo;
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
@@ -495,6 +498,43 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        #[test]
+        fn heads_round_trip(
+            recipients in proptest::collection::vec(any::<(u8, bool)>(), 0..20),
+            (epoch, starts, lasts, len) in (1_u64.., 0..4_000_000_000_000_000_000_i64, 1..=900_000_000_000_i64, any::<u64>()),
+            seats in 1..=16_u8,
+            after in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            static DEVICE: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(&mut rng::system()));
+            let context = EpochContext {
+                epoch: EpochNo(epoch),
+                starts: UtcNanos(starts),
+                ends: UtcNanos(starts + lasts),
+                roster_len: len,
+                threshold: seats,
+                seats,
+                ..context()
+            };
+            let wraps: Vec<_> = recipients
+                .iter()
+                .map(|(recipient, seat)| {
+                    let mut wrap = wrap(*recipient);
+                    if *seat {
+                        wrap.kind = WrapKind::Share;
+                        wrap.share_index = if seats == 1 { 0 } else { recipient % seats + 1 };
+                        wrap.sealed.push(0);
+                    }
+                    wrap
+                })
+                .collect();
+            let record = EpochRecord::sign(context, &wraps, &DEVICE).unwrap();
+            let mut bytes = encode_head(&record, &wraps).unwrap();
+            let len = bytes.len();
+            prop_assert!(len <= HEAD_LEN_MAX);
+            bytes.extend_from_slice(&after);
+            prop_assert_eq!(parse_head(&bytes).unwrap(), Head { record, wraps, len });
+        }
+
         #[test]
         fn headers_round_trip(header in any_header()) {
             prop_assert_eq!(FragmentHeader::decode(&header.encode()), Ok(header));

@@ -25,14 +25,10 @@ use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use hkdf::Hkdf;
 use minicbor::{Decode, Encode};
 use peri_domain::Fingerprint;
+use peri_domain::limits::{PBKDF2_ROUNDS_MAX as ROUNDS_MAX, PBKDF2_ROUNDS_MIN as ROUNDS_MIN};
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Fewest PBKDF2 rounds (design; 0.6 s on a desktop core, 0.4 s in a browser). More are written as machines get faster.
-pub const ROUNDS_MIN: u32 = 600_000;
-/// Most PBKDF2 rounds that are believed: 16 times the least, about ten seconds; a stored wrap with more would only stall
-/// the client.
-pub const ROUNDS_MAX: u32 = 16 * ROUNDS_MIN;
 /// Bytes of a salt.
 pub const SALT_LEN: usize = 32;
 /// Bytes of the device secret and of the recovery code: 128 bits, beyond any search.

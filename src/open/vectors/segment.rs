@@ -13,7 +13,9 @@ use peri_seal::sealer::{FragmentMeta, Sealer, TailHash, begin};
 use peri_seal::secret::{EpochSecret, XSecret, derive_content_key};
 use peri_seal::segment::{FragmentKind, OrderError, encode_head, parse_head};
 use peri_seal::wrap::{WrapKind, wrap_epoch};
+use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 /// The parts of a small segment: head, then whole fragments.
 struct Sample {
@@ -277,4 +279,58 @@ fn media_without_its_init_is_refused() {
     let expected = Expected { device: sample.device.public(), vm: record.context.vm, camera: record.context.camera };
     let key = content::content_key(&sample.e, &sample.x, record).unwrap();
     assert_eq!(read(&sample.file(&[&media]), &expected, &key), ("media_before_init", vec![]));
+}
+
+proptest! {
+    /// Whatever is done to the fragments of a file – flipped, cut, copied, moved, repeated, with mended checksums – what
+    /// opens is a prefix of what was sealed, and only the whole of it ends as final.
+    #[test]
+    fn what_opens_of_a_mangled_segment_is_a_prefix_of_what_was_sealed(
+        picks in proptest::collection::vec((0..5_usize, any::<bool>(), any::<u16>(), any::<bool>()), 0..8),
+        cut in proptest::option::of(0..400_usize),
+    ) {
+        static SAMPLE: LazyLock<Sample> = LazyLock::new(|| Sample::new("mangled"));
+        let context = &SAMPLE.record.context;
+        let expected = Expected { device: SAMPLE.device.public(), vm: context.vm, camera: context.camera };
+        let key = content::content_key(&SAMPLE.e, &SAMPLE.x, &SAMPLE.record).unwrap();
+        let parts: Vec<Vec<u8>> = picks
+            .iter()
+            .enumerate()
+            .map(|(at, (pick, keep, bit, mending))| {
+                // Half of the picks go on in order, so that deep places are reached.
+                let mut part = SAMPLE.fragments[if *keep { at.min(4) } else { *pick }].clone();
+                if !*keep && bit % 3 == 0 {
+                    let place = usize::from(*bit) % (part.len() * 8);
+                    part[place / 8] ^= 1 << (place % 8);
+                    if *mending {
+                        mend(&mut part);
+                    }
+                }
+                part
+            })
+            .collect();
+        let mut file = SAMPLE.file(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        if let Some(cut) = cut {
+            file.truncate(file.len() - cut.min(file.len()));
+        }
+        let (class, opened) = read(&file, &expected, &key);
+        prop_assert!(SAMPLE.plaintexts.starts_with(&opened));
+        prop_assert!(class != "good" || opened == SAMPLE.plaintexts);
+    }
+
+    #[test]
+    fn arbitrary_fragments_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), marked in any::<bool>()) {
+        static SAMPLE: LazyLock<Sample> = LazyLock::new(|| Sample::new("arbitrary"));
+        let mut bytes = bytes;
+        if marked && bytes.len() > 52 {
+            bytes[..4].copy_from_slice(&[b'P', b'F', 2, 0]);
+            let len = u32::try_from(bytes.len() - 52).unwrap();
+            bytes[4..8].copy_from_slice(&len.to_be_bytes());
+            bytes[12..16].fill(0);
+            mend(&mut bytes);
+        }
+        let key = derive_content_key(&SAMPLE.e, &SAMPLE.x, &SAMPLE.record.context.id());
+        let mut opener = crate::FragmentOpener::new(&key, &SAMPLE.record, peri_seal::segment::Order::stream()).unwrap();
+        prop_assert!(opener.open_in_place(&mut bytes).is_err());
+    }
 }
