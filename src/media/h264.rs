@@ -34,13 +34,17 @@ const PROBE_UNITS: u16 = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum H264Error {
     /// Packetization we do not read.
-    #[error("the camera sends {0} (interleaved packetization, RFC 6184 section 5.7); choose packetization mode 0 or 1 in the camera")]
+    #[error(
+        "the camera sends {0} (interleaved packetization, RFC 6184 section 5.7); choose packetization mode 0 or 1 in the camera"
+    )]
     Interleaved(&'static str),
     /// Not a payload of RFC 6184.
     #[error("damaged H.264 payload: {0}")]
     Damaged(&'static str),
     /// More than an access unit may have.
-    #[error("access unit exceeds {ACCESS_UNIT_BYTES_MAX} bytes or {ACCESS_UNIT_NALS_MAX} NAL units; lower the bit rate of key frames in the camera")]
+    #[error(
+        "access unit exceeds {ACCESS_UNIT_BYTES_MAX} bytes or {ACCESS_UNIT_NALS_MAX} NAL units; lower the bit rate of key frames in the camera"
+    )]
     TooLarge,
     /// Unusable SPS or PPS.
     #[error(transparent)]

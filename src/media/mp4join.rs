@@ -48,7 +48,9 @@ pub enum JoinError {
         what: String,
     },
     /// The camera changed its picture format.
-    #[error("the camera changed its picture format at fragment {number}; export with in-band parameter sets or split the export there")]
+    #[error(
+        "the camera changed its picture format at fragment {number}; export with in-band parameter sets or split the export there"
+    )]
     ParametersChanged {
         /// Number of the fragment, init included, from 1.
         number: u64,
@@ -121,7 +123,8 @@ impl<W: Write> Joiner<W> {
                     // Twelve bytes after its name, `stsd` holds the size and name of its one entry.
                     let stsd = find(&header, b"stsd").map(|at| at + 16);
                     let name = stsd.and_then(|at| header.get_mut(at..at + 4)).filter(|name| *name == b"avc1");
-                    name.ok_or_else(|| JoinError::Damaged { number, what: "no avc1 entry".into() })?.copy_from_slice(b"avc3");
+                    name.ok_or_else(|| JoinError::Damaged { number, what: "no avc1 entry".into() })?
+                        .copy_from_slice(b"avc3");
                 }
                 self.out.write_all(&header)?;
                 self.init = Some(fragment.to_vec());
@@ -260,11 +263,12 @@ mod tests {
     }
 
     const ONE: &[u8] = &[
-        0x67, 0x4d, 0x00, 0x29, 0x9a, 0x64, 0x03, 0xc0, 0x11, 0x3f, 0x2c, 0xd4, 0x04, 0x04, 0x05, 0, 0, 3, 3, 0xe8, 0, 0,
-        0xea, 0x60, 4,
+        0x67, 0x4d, 0x00, 0x29, 0x9a, 0x64, 0x03, 0xc0, 0x11, 0x3f, 0x2c, 0xd4, 0x04, 0x04, 0x05, 0, 0, 3, 3, 0xe8, 0,
+        0, 0xea, 0x60, 4,
     ];
-    const TWO: &[u8] =
-        &[0x27, 0x4d, 0xe0, 0x28, 0x8d, 0x68, 5, 0, 0x5b, 0xa1, 0, 0, 3, 0, 1, 0, 0, 3, 0, 0x28, 0x0f, 0x14, 0x22, 0xa0];
+    const TWO: &[u8] = &[
+        0x27, 0x4d, 0xe0, 0x28, 0x8d, 0x68, 5, 0, 0x5b, 0xa1, 0, 0, 3, 0, 1, 0, 0, 3, 0, 0x28, 0x0f, 0x14, 0x22, 0xa0,
+    ];
 
     fn media(time: u64, key: bool) -> Vec<u8> {
         let mut head = [0; 700];
@@ -279,7 +283,9 @@ mod tests {
         while let Some((head, _)) = file.split_first_chunk::<8>() {
             let size = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;
             if &head[4..] == b"moof" {
-                let media = Media::parse(&file[..size + u32::from_be_bytes(file[size..size + 4].try_into().unwrap()) as usize]).unwrap();
+                let media =
+                    Media::parse(&file[..size + u32::from_be_bytes(file[size..size + 4].try_into().unwrap()) as usize])
+                        .unwrap();
                 out.push((media.decode_time, media.samples[0].size));
             }
             file = &file[size..];
@@ -310,7 +316,10 @@ mod tests {
         join.media(&media(18_000, true), UtcNanos(200_000_000)).unwrap();
         let file = join.finish().unwrap();
         assert_eq!(times(&file)[1].1, 5 + 4 + TWO.len() as u32 + 4 + 4);
-        assert!(find(&file, b"avc3").is_some() && find(&file, b"avc1").is_some_and(|at| at < 40), "only the brand is avc1");
+        assert!(
+            find(&file, b"avc3").is_some() && find(&file, b"avc1").is_some_and(|at| at < 40),
+            "only the brand is avc1"
+        );
         let mut join = Joiner::new(Vec::new(), Gaps::Close, Entry::Avc1);
         join.init(&sets(ONE)).unwrap();
         assert!(matches!(join.init(&sets(TWO)), Err(JoinError::ParametersChanged { number: 2 })));

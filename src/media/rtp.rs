@@ -28,7 +28,9 @@ pub enum RtpError {
         payload: usize,
     },
     /// Another source speaks on our channel.
-    #[error("the stream changed its source from {from:08x} to {to:08x} without a new SETUP: another sender, or the camera restarted; reconnect")]
+    #[error(
+        "the stream changed its source from {from:08x} to {to:08x} without a new SETUP: another sender, or the camera restarted; reconnect"
+    )]
     SourceChanged {
         /// SSRC until now.
         from: u32,
@@ -289,11 +291,13 @@ mod tests {
 
     #[test]
     fn csrc_extension_and_padding_are_cut_away() {
-        let bytes = [
-            0xb1, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 5, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 2, 2, 2, 2, b'h', b'i', 0, 2,
-        ];
+        let bytes =
+            [0xb1, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 5, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 2, 2, 2, 2, b'h', b'i', 0, 2];
         let parsed = Packet::parse(&bytes).unwrap();
-        assert_eq!(parsed, Packet { marker: true, payload_type: 96, sequence: 7, timestamp: 9, ssrc: 5, payload: b"hi" });
+        assert_eq!(
+            parsed,
+            Packet { marker: true, payload_type: 96, sequence: 7, timestamp: 9, ssrc: 5, payload: b"hi" }
+        );
         assert_eq!(Packet::parse(&bytes[..27]), Err(RtpError::Padding { padding: 0, payload: 3 }));
         assert_eq!(Packet::parse(&bytes[..22]), Err(RtpError::Short { len: 22, part: "header extension" }));
         assert_eq!(Packet::parse(&[0x40; 12]), Err(RtpError::Version(1)));

@@ -215,7 +215,11 @@ mod tests {
 
     #[test]
     fn carriage_returns_alone_broken_lines_and_latin1_do_not_matter() {
-        let mut bytes = GOOD.replace("\r\n", "\r").replace("t=0 0\r", "").replace("o=- 0 0 IN IP4 0.0.0.0", "o=\u{fffd}").into_bytes();
+        let mut bytes = GOOD
+            .replace("\r\n", "\r")
+            .replace("t=0 0\r", "")
+            .replace("o=- 0 0 IN IP4 0.0.0.0", "o=\u{fffd}")
+            .into_bytes();
         bytes.push(0xe9);
         assert_eq!(parse(&bytes).unwrap().video.payload_type, 96);
         let spaced = GOOD.replace("H264/90000", "H264/90000 ").replace("m=video 0", "b=AS:x\r\nm=video 0");
@@ -228,7 +232,10 @@ mod tests {
             let text = GOOD.replace("sprop-parameter-sets=Z00AKZpkA8ARPyzUBAQFAAADA+gAAOpgBA==,aO48gA==", broken);
             assert!(parse(text.as_bytes()).unwrap().video.parameter_sets.is_empty(), "{broken}");
         }
-        let bare = GOOD.replace("a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z00AKZpkA8ARPyzUBAQFAAADA+gAAOpgBA==,aO48gA==", "a=fmtp:96");
+        let bare = GOOD.replace(
+            "a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z00AKZpkA8ARPyzUBAQFAAADA+gAAOpgBA==,aO48gA==",
+            "a=fmtp:96",
+        );
         assert!(parse(bare.as_bytes()).is_ok());
     }
 

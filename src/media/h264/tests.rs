@@ -47,7 +47,9 @@ const SEI: &[u8] = &[6, 5, 1, 2, 3];
 fn parameter_sets_leave_sei_stays_and_marks_on_them_end_nothing() {
     let (mut sink, mut depack) = (Collected::default(), Depacketizer::new(&[]));
     for (i, (mark, ts, nal)) in
-        [(true, 1, SPS), (true, 1, PPS), (true, 1, SEI), (true, 2, &[0x65, 1, 2][..]), (false, 3, &[0x41, 9])].into_iter().enumerate()
+        [(true, 1, SPS), (true, 1, PPS), (true, 1, SEI), (true, 2, &[0x65, 1, 2][..]), (false, 3, &[0x41, 9])]
+            .into_iter()
+            .enumerate()
     {
         depack.push(&packet(i as u16, ts, mark, nal), 0, &mut sink).unwrap();
     }
@@ -102,7 +104,8 @@ fn a_stream_joined_in_the_middle_of_a_nal_unit_waits_for_the_next_one() {
 #[test]
 fn interleaved_modes_are_refused_by_name_and_damage_costs_one_access_unit() {
     for (kind, name) in [(25, "STAP-B"), (26, "MTAP"), (27, "MTAP"), (29, "FU-B")] {
-        let error = Depacketizer::new(&[]).push(&packet(0, 1, true, &[kind, 1]), 0, &mut Collected::default()).unwrap_err();
+        let error =
+            Depacketizer::new(&[]).push(&packet(0, 1, true, &[kind, 1]), 0, &mut Collected::default()).unwrap_err();
         assert!(error.is_fatal() && error.to_string().contains(name));
     }
     for bad in [&[][..], &[0x81, 1], &[24], &[24, 0, 5, 1], &[24, 0, 0], &[0x1c], &[0x1c, 0x9e, 1], &[30, 1], &[0]] {

@@ -545,7 +545,9 @@ fn session(header: Option<&str>) -> Result<(String, Duration), RtspError> {
         .find_map(|p| p.strip_prefix("timeout="))
         .and_then(|v| v.trim().parse::<u64>().ok())
         .filter(|secs| *secs > 0)
-        .map_or(RTSP_SESSION_DEFAULT, |secs| Duration::from_secs(secs.clamp(*SESSION_TIMEOUT.start(), *SESSION_TIMEOUT.end())));
+        .map_or(RTSP_SESSION_DEFAULT, |secs| {
+            Duration::from_secs(secs.clamp(*SESSION_TIMEOUT.start(), *SESSION_TIMEOUT.end()))
+        });
     Ok((id.to_owned(), timeout))
 }
 

@@ -166,10 +166,7 @@ impl Server {
         if authorised(auth, header, request.method().into()) {
             return None;
         }
-        Some(format!(
-            "Digest realm=\"{}\", nonce=\"{}\", algorithm={algorithm}, qop=\"auth\"",
-            auth.realm, auth.nonce
-        ))
+        Some(format!("Digest realm=\"{}\", nonce=\"{}\", algorithm={algorithm}, qop=\"auth\"", auth.realm, auth.nonce))
     }
 }
 
@@ -178,7 +175,12 @@ fn authorised(auth: &Credentials, header: &str, method: &str) -> bool {
     let Ok(parsed) = http_auth::parse_challenges(header) else { return false };
     let Some(given) = parsed.first().filter(|c| c.scheme.eq_ignore_ascii_case("digest")) else { return false };
     let value = |name: &str| {
-        given.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_unescaped()).unwrap_or_default()
+        given
+            .params
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.to_unescaped())
+            .unwrap_or_default()
     };
     let challenge = Challenge {
         scheme: auth.scheme,

@@ -56,7 +56,9 @@ pub fn next(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, WireError> {
     let blank = input.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(input.len());
     let rest = &input[blank..];
     match rest.first() {
-        None if blank > 0 => return Err(if blank > RTSP_HEADER_MAX { WireError::HeadTooLong } else { return Ok(None) }),
+        None if blank > 0 => {
+            return Err(if blank > RTSP_HEADER_MAX { WireError::HeadTooLong } else { return Ok(None) });
+        }
         None => return Ok(None),
         Some(b'$') => {
             let Some((head, after)) = rest.split_first_chunk::<4>() else { return Ok(None) };

@@ -105,7 +105,12 @@ fn serve(auth: Option<server::Credentials>) -> Server {
 }
 
 /// Runs both sides until neither has anything to say.
-fn converse(client: &mut Client, server: &mut Server, password: &str, packets: &mut Packets) -> Result<Vec<Event>, RtspError> {
+fn converse(
+    client: &mut Client,
+    server: &mut Server,
+    password: &str,
+    packets: &mut Packets,
+) -> Result<Vec<Event>, RtspError> {
     let mut events = Vec::new();
     loop {
         let request = sent(client);
@@ -146,13 +151,16 @@ fn plays_from_our_own_server_with_every_digest_and_keeps_alive() {
         wire::interleave(9, b"stray", &mut data);
         assert_eq!(client.handle_input(&data[..data.len() - 1], NOW, &mut packets).unwrap(), data.len() - 9);
         assert_eq!(client.handle_input(&data[data.len() - 9..], NOW, &mut packets).unwrap(), 9);
-        assert_eq!((packets.rtp, packets.rtcp, client.stray_packets), (vec![b"rtp".to_vec()], vec![b"rtcp".to_vec()], 1));
+        assert_eq!(
+            (packets.rtp, packets.rtcp, client.stray_packets),
+            (vec![b"rtp".to_vec()], vec![b"rtcp".to_vec()], 1)
+        );
         assert_eq!(client.poll_timeout(), Some(NOW + RTP_SILENCE_MAX));
         client.last_packet = NOW + Duration::from_secs(29);
         assert_eq!(client.poll_timeout(), Some(NOW + Duration::from_secs(30)));
         client.handle_timeout(NOW + Duration::from_secs(30)).unwrap();
         let Some(Event::NeedsAuth(challenge)) = client.poll_event() else { panic!() };
-        assert_eq!((challenge.method.as_str(), challenge.nc), ("GET_PARAMETER", 5));
+        assert_eq!((challenge.method.as_str(), challenge.nc), ("GET_PARAMETER", 4));
         client.answer(None, NOW);
         assert!(sent(&mut client).starts_with("GET_PARAMETER rtsp://127.0.0.1/live/ RTSP/1.0"));
         // Never answered: no harm as long as packets come; then silence ends it.
