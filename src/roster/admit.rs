@@ -52,6 +52,14 @@ impl RosterSet {
         check_time(proposal, now)?;
         check_office(&before.roster, proposal, &copy.genuine)?;
         check_body(&before.roster, &proposal.body, now)?;
+        // First by itself on the roster in force, so that the refusal names the contradiction …
+        let nonce = proposal.nonce;
+        if before.nonces.contains(&nonce) {
+            return Err(RosterError::ReplayedNonce { nonce });
+        }
+        crate::apply::ready(&before.roster, &proposal.body)?;
+        crate::apply::apply(&mut before.roster.clone(), proposal)?;
+        // … then as part of the whole, as every reader will derive it.
 
         self.put(id, copy);
         let after = self.evaluation();

@@ -1,13 +1,12 @@
-//! What a statement can say: one struct per kind, as CBOR arrays, with the checks that need nothing but the value.
+//! What a statement can say: one struct per kind, as CBOR arrays, with their limits.
 //!
-//! What does not belong: who may say it (`signers`), what it does to the roster (`apply`). Invariants: the effect of a
-//! statement depends on its body alone, signatures only decide whether it takes effect; texts are short and free of
-//! control and direction characters, because people read them before they sign; there is no field that would switch
-//! audio on for a camera.
+//! What does not belong: the checks (`check`), who may say it (`signers`), what it does to the roster (`apply`).
+//! Invariants: the effect of a statement depends on its body alone, signatures only decide whether it takes effect;
+//! texts are short and free of control and direction characters, because people read them before they sign; there is
+//! no field that would switch audio on for a camera.
 
-use crate::error::RosterError;
 use minicbor::{Decode, Encode};
-use peri_domain::limits::{CAMERAS_MAX, SEATS_MAX};
+use peri_domain::limits::CAMERAS_MAX;
 use peri_domain::{AccountId, CameraId, Fingerprint, Hash, Nonce, Rights, Role, UtcNanos};
 use peri_seal::keys::UserPublic;
 
@@ -563,33 +562,6 @@ pub fn device_identity(kind: &str, value: &str) -> Hash {
 }
 
 impl Body {
-    /// The kind in words.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Genesis(_) => "genesis",
-            Self::Seat(_) => "seat",
-            Self::SeatHandover(_) => "seat handover",
-            Self::Profile(_) => "protection profile",
-            Self::Account(_) => "account",
-            Self::AccountRemoval(_) => "account removal",
-            Self::KeyChange(_) => "key change",
-            Self::Grant(_) => "grant",
-            Self::GrantRenewal(_) => "grant renewal",
-            Self::Revocation(_) => "revocation",
-            Self::CameraAdd(_) => "new camera",
-            Self::CameraRegister(_) => "camera registration",
-            Self::CameraRemove(_) => "camera removal",
-            Self::CameraReSetup(_) => "camera re-set-up",
-            Self::Endpoint(_) => "endpoint",
-            Self::Retention(_) => "retention",
-            Self::Release(_) => "release",
-            Self::Hold(_) => "hold",
-            Self::Exception(_) => "exception",
-            Self::EarlyErasure(_) => "early erasure",
-        }
-    }
-
     /// The keys a statement brings into the roster.
     pub(crate) fn keys(&self) -> Vec<&UserPublic> {
         match self {
@@ -601,159 +573,4 @@ impl Body {
             _ => Vec::new(),
         }
     }
-
-    /// The checks that need nothing but the value.
-    ///
-    /// # Errors
-    /// [`RosterError::Invalid`] says what is impossible.
-    pub fn check(&self) -> Result<(), RosterError> {
-        self.check_text().map_err(|why| RosterError::Invalid { what: self.kind(), why })
-    }
-
-    fn check_text(&self) -> Result<(), String> {
-        match self {
-            Self::Genesis(b) => {
-                need(1 <= b.k && b.k <= b.n && b.n <= SEATS_MAX, || {
-                    format!("{} of {} seats; 1 ≤ k ≤ n ≤ {SEATS_MAX} must hold", b.k, b.n)
-                })?;
-                need(b.claim_key != b.device, || "claim key and device key are the same".into())
-            }
-            Self::Seat(b) => check_seat(b),
-            Self::SeatHandover(b) => check_seat(&b.seat),
-            Self::Profile(b) => b.check(),
-            Self::Account(b) => {
-                need(b.role != Role::Custodian, || "custodians are seats, not accounts; propose a seat".into())?;
-                check_line("name", &b.name)
-            }
-            Self::AccountRemoval(_) | Self::KeyChange(_) | Self::CameraRegister(_) | Self::CameraRemove(_) => Ok(()),
-            Self::Grant(b) => {
-                need(!b.rights.is_empty(), || "gives no right; name live, playback or export".into())?;
-                need(b.weekly.is_none(), || {
-                    "weekly hours are not supported by this version; grant a plain window instead".into()
-                })?;
-                check_cameras(&b.cameras)?;
-                check_window(b.from, b.until)
-            }
-            Self::GrantRenewal(b) => {
-                need(!b.grants.is_empty(), || "names no grant".into())?;
-                check_ascending("grants", &b.grants)
-            }
-            Self::Revocation(b) => {
-                need(!(b.keys.is_empty() && b.grants.is_empty()), || "names neither key nor grant".into())?;
-                check_ascending("keys", &b.keys)?;
-                check_ascending("grants", &b.grants)?;
-                check_line("reason", &b.reason)
-            }
-            Self::CameraAdd(b) => b.setup.check(),
-            Self::CameraReSetup(b) => {
-                need(b.serial > 0 || b.beside.is_some(), || {
-                    "serial 0 makes a new camera of a known device: name the camera it was".into()
-                })?;
-                b.setup.check()
-            }
-            Self::Endpoint(b) => {
-                check_len("URL", &b.url, URL_MAX)?;
-                check_len("key", &b.key, URL_MAX)
-            }
-            Self::Retention(b) => need(b.secs <= RETENTION_SECS_MAX, || "longer than ten years".into()),
-            Self::Release(b) => b.span.check(),
-            Self::Hold(b) | Self::EarlyErasure(b) => b.check(),
-            Self::Exception(b) => {
-                check_line("rule", &b.rule)?;
-                check_line("reason", &b.reason)
-            }
-        }
-    }
-}
-
-impl Profile {
-    fn check(&self) -> Result<(), String> {
-        need(!self.audio, || "audio is never recorded; set it to false".into())?;
-        need(self.retention_ceiling_secs <= RETENTION_SECS_MAX, || "retention ceiling above ten years".into())?;
-        need(self.masks.len() <= LIST_MAX && self.exceptions.len() <= 64 && self.told.len() <= 64, || {
-            "too many masks, exceptions or recipients of notices".into()
-        })?;
-        for mask in &self.masks {
-            need((3..=32).contains(&mask.corners.len()), || "a mask has 3 to 32 corners".into())?;
-            need(mask.corners.iter().all(|c| c.x <= 1000 && c.y <= 1000), || "a mask leaves the picture".into())?;
-        }
-        self.exceptions.iter().chain(&self.told).try_for_each(|line| check_line("line", line))
-    }
-}
-
-impl Span {
-    fn check(&self) -> Result<(), String> {
-        check_cameras(&self.cameras)?;
-        check_line("reason", &self.reason)?;
-        check_window(self.from, self.until)
-    }
-}
-
-impl CameraSetup {
-    fn check(&self) -> Result<(), String> {
-        check_line("name", &self.name)?;
-        check_len("URL", &self.url, URL_MAX)?;
-        check_len("user", &self.user, TEXT_MAX)?;
-        need(self.sealed_password.len() <= BLOB_MAX, || format!("sealed password longer than {BLOB_MAX} bytes"))?;
-        let scheme = match &self.trust {
-            Trust::Pin(_) => "rtsps://",
-            Trust::Ca(der) => {
-                need(!der.is_empty() && der.len() <= BLOB_MAX, || format!("authority not of 1 to {BLOB_MAX} bytes"))?;
-                "rtsps://"
-            }
-            Trust::Plain => "rtsp://",
-        };
-        let authority = self.authority().filter(|a| !a.is_empty());
-        need(self.url.starts_with(scheme) && authority.is_some(), || format!("the URL must be {scheme}host[:port]/…"))?;
-        need(authority.is_some_and(|a| !a.contains('@')), || {
-            "the URL carries a user or password; seal the password to the device key instead".into()
-        })
-    }
-
-    /// `host[:port]` of the URL in lower case, the default port (RTSP 554, RTSPS 322; RFC 7826 §4.2) left out.
-    pub(crate) fn authority(&self) -> Option<String> {
-        let (scheme, rest) = self.url.split_once("://")?;
-        let authority = rest.split(['/', '?', '#']).next()?.to_ascii_lowercase();
-        let default = if scheme == "rtsps" { ":322" } else { ":554" };
-        Some(authority.strip_suffix(default).unwrap_or(&authority).to_owned())
-    }
-}
-
-fn need(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(why()) }
-}
-
-fn check_seat(seat: &Seat) -> Result<(), String> {
-    need(seat.index < SEATS_MAX, || format!("seat {} of at most {SEATS_MAX}", seat.index))?;
-    check_line("name", &seat.name)
-}
-
-fn check_window(from: UtcNanos, until: UtcNanos) -> Result<(), String> {
-    need(from < until, || format!("ends ({until}) before it begins ({from})"))
-}
-
-fn check_cameras(cameras: &Cameras) -> Result<(), String> {
-    let Cameras::List(list) = cameras else { return Ok(()) };
-    need(!list.is_empty(), || "names no camera".into())?;
-    check_ascending("cameras", list)
-}
-
-fn check_ascending<T: Ord>(what: &str, list: &[T]) -> Result<(), String> {
-    need(list.len() <= LIST_MAX, || format!("more than {LIST_MAX} {what}; split it"))?;
-    need(list.windows(2).all(|pair| pair[0] < pair[1]), || format!("{what} are not strictly ascending"))
-}
-
-fn check_line(what: &str, text: &str) -> Result<(), String> {
-    need(!text.trim().is_empty(), || format!("{what} is empty"))?;
-    check_len(what, text, TEXT_MAX)
-}
-
-/// Length, and no character that would make a signer see something else than what is there (Unicode UAX #9 controls).
-fn check_len(what: &str, text: &str, max: usize) -> Result<(), String> {
-    need(text.len() <= max, || format!("{what} is longer than {max} bytes"))?;
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    need(!text.chars().any(hidden), || format!("{what} contains a hidden or control character"))
 }

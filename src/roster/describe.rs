@@ -7,6 +7,35 @@ use crate::statement::Proposal;
 use core::fmt::Display;
 use peri_domain::Fingerprint;
 
+impl Body {
+    /// The kind in words.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Genesis(_) => "genesis",
+            Self::Seat(_) => "seat",
+            Self::SeatHandover(_) => "seat handover",
+            Self::Profile(_) => "protection profile",
+            Self::Account(_) => "account",
+            Self::AccountRemoval(_) => "account removal",
+            Self::KeyChange(_) => "key change",
+            Self::Grant(_) => "grant",
+            Self::GrantRenewal(_) => "grant renewal",
+            Self::Revocation(_) => "revocation",
+            Self::CameraAdd(_) => "new camera",
+            Self::CameraRegister(_) => "camera registration",
+            Self::CameraRemove(_) => "camera removal",
+            Self::CameraReSetup(_) => "camera re-set-up",
+            Self::Endpoint(_) => "endpoint",
+            Self::Retention(_) => "retention",
+            Self::Release(_) => "release",
+            Self::Hold(_) => "hold",
+            Self::Exception(_) => "exception",
+            Self::EarlyErasure(_) => "early erasure",
+        }
+    }
+}
+
 impl Proposal {
     /// What it says, in one line for people.
     #[must_use]

@@ -16,7 +16,7 @@ use crate::set::Anchor;
 use crate::signers::{Standing, suffice};
 use crate::statement::Proposal;
 use crate::{apply, signers};
-use peri_domain::{Fingerprint, Hash};
+use peri_domain::{Fingerprint, Hash, Nonce};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of a statement.
@@ -43,6 +43,8 @@ pub(crate) struct Evaluation {
     pub(crate) status: BTreeMap<Hash, Status>,
     /// Ids of effective statements, ascending.
     pub(crate) effective: Vec<Hash>,
+    /// Nonces they used up.
+    pub(crate) nonces: BTreeSet<Nonce>,
 }
 
 pub(crate) fn evaluate(anchor: Anchor, candidates: &BTreeMap<Hash, Candidate<'_>>) -> Evaluation {
@@ -78,7 +80,7 @@ pub(crate) fn evaluate(anchor: Anchor, candidates: &BTreeMap<Hash, Candidate<'_>
     let effective: Vec<Hash> = status.iter().filter(|(_, s)| **s == Status::Effective).map(|(id, _)| *id).collect();
     let mark: HeadMark = mark_of(anchor.vm, &effective);
     roster.mark = mark;
-    Evaluation { roster, status, effective }
+    Evaluation { roster, status, effective, nonces }
 }
 
 /// Whether a statement may take effect under this roster.
@@ -99,11 +101,7 @@ fn standing(roster: &Roster, candidate: &Candidate<'_>) -> Result<(), RosterErro
     nearest
 }
 
-fn take(
-    roster: &mut Roster,
-    nonces: &mut BTreeSet<peri_domain::Nonce>,
-    candidate: &Candidate<'_>,
-) -> Result<(), RosterError> {
+fn take(roster: &mut Roster, nonces: &mut BTreeSet<Nonce>, candidate: &Candidate<'_>) -> Result<(), RosterError> {
     let nonce = candidate.proposal.nonce;
     if nonces.contains(&nonce) {
         return Err(RosterError::ReplayedNonce { nonce });

@@ -12,6 +12,7 @@
 //! | [`admit`](set::RosterSet::admit) | keeper's door for new statements: clock and people in office |
 //! | [`snapshot`] | k seats vouch for signatures, so that a start is fast |
 //! | [`roster`], [`grants`] | what was derived; who may look |
+//! | [`provisioning`] | what an order carries and the anchor names |
 //!
 //! What does not belong: files, sockets, clocks, the wrapping of keys. Invariants: no statement takes effect without a
 //! row of the table; who decides about looking (custodians) and who runs the place (administrators) never look.
@@ -21,10 +22,12 @@
 mod admit;
 mod apply;
 pub mod body;
+mod check;
 mod describe;
 pub mod error;
 pub mod evaluate;
 pub mod grants;
+pub mod provisioning;
 pub mod roster;
 pub mod set;
 pub mod signers;
@@ -47,6 +50,7 @@ pub use body::Body;
 pub use error::RosterError;
 pub use evaluate::Status;
 pub use grants::{Basis, GrantRef, Refusal, TooManyRecipients};
+pub use provisioning::Provisioning;
 pub use roster::{Account, Camera, GrantState, HeadMark, Owner, Roster, SeatHolder, Threshold};
 pub use set::{Anchor, Inserted, RosterSet};
 pub use signers::{Case, Signers, TABLE};

@@ -113,8 +113,8 @@ impl RosterSet {
         }
     }
 
-    /// A set from a signed snapshot and the statements it covers (each once). Later statements are inserted or
-    /// admitted afterwards.
+    /// A set from a signed snapshot and *every* statement there is, in any order: those it covers need no signature
+    /// check, later ones are inserted with theirs.
     ///
     /// # Errors
     /// [`RosterError::Snapshot`] says what does not fit; errors of [`RosterSet::insert`] for the chain of seats.
@@ -132,15 +132,16 @@ impl RosterSet {
             return refuse("its head is not that of its list".into());
         }
         let mut set = Self::new(anchor);
-        let mut covered = Vec::new();
+        let (mut covered, mut later) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for bytes in statements {
             let statement = Statement::from_bytes(bytes.as_ref())?;
             let id = statement.hash();
-            if snapshot.ids.binary_search(&id).is_err() || !seen.insert(id) {
-                return refuse(format!("statement {id} is not in its list, or is there twice"));
-            }
-            if matches!(statement.proposal().body, Body::Genesis(_) | Body::Seat(_) | Body::SeatHandover(_)) {
+            if snapshot.ids.binary_search(&id).is_err() {
+                later.push(bytes.as_ref());
+            } else if !seen.insert(id) {
+                continue;
+            } else if matches!(statement.proposal().body, Body::Genesis(_) | Body::Seat(_) | Body::SeatHandover(_)) {
                 set.insert(bytes.as_ref())?;
             } else {
                 set.check_place(&statement)?;
@@ -165,10 +166,18 @@ impl RosterSet {
         if evaluation.roster.state_digest() != snapshot.state {
             return refuse("another version of this program derived it; the state differs".into());
         }
+        for bytes in later {
+            set.insert(bytes)?;
+        }
+        // Only now is it certain which seat set is in office.
+        let current = set.evaluation().roster.seat_set();
+        if current != snapshot.seat_set {
+            return refuse(format!("it is of seat set {}, in office is {current}", snapshot.seat_set));
+        }
         Ok(set)
     }
 
-    /// k seats of the seat set in office, derived from checked signatures alone, signed the snapshot.
+    /// k seats of the last seat set it covers, derived from checked signatures alone, signed the snapshot.
     fn check_seats_signed(&self, signed: &SignedSnapshot) -> Result<(), RosterError> {
         let roster = &self.evaluation().roster;
         let refuse = |why: String| Err(RosterError::Snapshot { why });
