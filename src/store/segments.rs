@@ -9,7 +9,7 @@
 //! is handed out, and its absence before [`SegmentStore::unlink`] returns. No space is preallocated: a segment's length
 //! is what the recorder wrote, so that a tail scan needs no other source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -199,40 +199,46 @@ impl SegmentStore {
         }
     }
 
-    /// Lists everything, by camera and epoch.
+    /// Lists everything with lengths, by camera and epoch.
     ///
     /// # Errors
     /// What the file system says.
     pub fn list(&self) -> Result<Listing, SegmentError> {
-        let mut listing = Listing::default();
+        let (keys, strangers) = self.names()?;
+        let mut listing = Listing { segments: Vec::with_capacity(keys.len()), strangers };
+        for (camera, epoch) in keys {
+            let file = match self.open_read(camera, epoch) {
+                Err(SegmentError::Disk(error)) if error.is_missing() => continue, // erased meanwhile
+                file => File::from(file?),
+            };
+            let length = file.metadata().map_err(|source| SegmentError::Length { camera, epoch, source })?.len();
+            listing.segments.push(SegmentFile { key: (camera, epoch), bytes: length });
+        }
+        Ok(listing)
+    }
+
+    /// Segments by name, sorted, and paths of what is none of ours.
+    fn names(&self) -> Result<(Vec<SegmentKey>, Vec<String>), SegmentError> {
+        let (mut keys, mut strangers) = (Vec::new(), Vec::new());
         for name in self.root.names()? {
             if name == LEAVES {
                 continue;
             }
             let Ok(camera) = name.parse::<CameraId>() else {
-                listing.strangers.push(name);
+                strangers.push(name);
                 continue;
             };
-            let dir = self.root.open_dir(&name)?;
-            for file in dir.names()? {
-                let Some(epoch) = epoch_of(&file) else {
-                    listing.strangers.push(format!("{name}/{file}"));
-                    continue;
-                };
-                let bytes = match dir.open_read(&file) {
-                    Err(error) if error.is_missing() => continue, // erased meanwhile
-                    opened => opened?.metadata(),
-                };
-                let bytes = bytes.map_err(|source| SegmentError::Length { camera, epoch, source })?.len();
-                listing.segments.push(SegmentFile { key: (camera, epoch), bytes });
+            for file in self.root.open_dir(&name)?.names()? {
+                match epoch_of(&file) {
+                    Some(epoch) => keys.push((camera, epoch)),
+                    None => strangers.push(format!("{name}/{file}")),
+                }
             }
         }
-        for name in self.leaves.names()? {
-            if leaves_seq(&name).is_none() {
-                listing.strangers.push(format!("{LEAVES}/{name}"));
-            }
-        }
-        Ok(listing)
+        let foreign = |name: &String| leaves_seq(name).is_none();
+        strangers.extend(self.leaves.names()?.into_iter().filter(foreign).map(|name| format!("{LEAVES}/{name}")));
+        keys.sort_unstable();
+        Ok((keys, strangers))
     }
 
     /// Bytes free for recordings.
@@ -282,8 +288,8 @@ impl LeavesPruner {
     /// # Errors
     /// What the file system says. A damaged leaves file is left for `fsck`, and does not stop the others.
     pub fn prune(&mut self, store: &SegmentStore, mut budget: usize) -> Result<Vec<u64>, SegmentError> {
-        let living: std::collections::BTreeSet<_> =
-            store.list()?.segments.into_iter().map(|segment| segment.key).collect();
+        let (living, _) = store.names()?;
+        let living: BTreeSet<_> = living.into_iter().collect();
         let mut removed = Vec::new();
         for seq in store.leaves_seqs()? {
             if self.witness.get(&seq).is_some_and(|key| living.contains(key)) {

@@ -47,7 +47,7 @@ use peri_seal::XSecret;
 use crate::root::{RootEntry, RootKey, RootStore, Slot};
 pub use error::XFileError;
 use format::{Layout, Record, Sealer, SlotState};
-use pairs::{generations, never_used, open_pair, put_root, scan, visit, write_file};
+use pairs::{Image, generations, never_used, open_pair, put_root, scan, visit};
 
 /// Slots unless the configuration says otherwise: 72 h at 4 epochs an hour are 288 per camera, so 227 cameras; the
 /// file is 8.1 MiB, written once an hour.
@@ -226,7 +226,7 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
     ) -> Result<(Self, Opened), XFileError> {
         let key = RootKey::generate().map_err(|source| XFileError::Root { doing: "new root", source })?;
         let entry = RootEntry { generation, key };
-        let file = write_file(&dir, layout, &entry, &[])?;
+        let file = Image::new(layout, &entry).write(&dir)?;
         // Slot B may hold a root that opens nothing any more: it is cleared with the leftovers.
         put_root(&mut roots, Slot::A, &entry)?;
         let current = Current { file, generation, slot: Slot::A, root: entry.key };
@@ -329,24 +329,22 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
         }
         let generation = self.highest + 1;
         self.highest = generation;
-        let mut records = Vec::with_capacity(self.index.len());
-        let mut damaged = Vec::new();
-        for (&key, &slot) in &self.index {
-            match self.record(slot)? {
-                Some(record) if record.key() == key => records.push(record),
-                _ => damaged.push(key),
-            }
-        }
-        let taken = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        if taken > layout.slots {
-            return Err(XFileError::TooSmall { live: records.len(), slots: layout.slots });
-        }
-
         let key = RootKey::generate().map_err(|source| XFileError::Root { doing: "new root", source })?;
         let entry = RootEntry { generation, key };
+        let mut image = Image::new(layout, &entry);
+        let mut index = BTreeMap::new();
+        let mut damaged = Vec::new();
+        for (&key, &slot) in &self.index {
+            let Some(record) = self.record(slot)?.filter(|record| record.key() == key) else {
+                damaged.push(key);
+                continue;
+            };
+            let too_small = XFileError::TooSmall { live: self.index.len(), slots: layout.slots };
+            index.insert(key, image.push(&record).ok_or(too_small)?);
+        }
+        let carried = index.len();
         let spare = self.current.slot.other();
-        let written = write_file(&self.dir, layout, &entry, &records)
-            .and_then(|file| put_root(&mut self.roots, spare, &entry).map(|()| file));
+        let written = image.write(&self.dir).and_then(|file| put_root(&mut self.roots, spare, &entry).map(|()| file));
         let file = match written {
             Ok(file) => file,
             Err(error) => {
@@ -356,14 +354,14 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
         };
 
         // The new pair is complete and wins from here on.
-        self.index = records.iter().zip(0..).map(|(record, slot)| (record.key(), slot)).collect();
+        self.index = index;
         self.erasing.extend(core::mem::take(&mut self.dropped));
         self.current = Current { file, generation, slot: spare, root: entry.key };
         self.layout = layout;
-        self.next_free = taken;
+        self.next_free = u32::try_from(carried).unwrap_or(u32::MAX); // slots are taken from 0 on
         self.leftovers = true;
         self.clear_leftovers()?;
-        Ok(Rekeyed { generation, carried: records.len(), erased: core::mem::take(&mut self.erasing), damaged })
+        Ok(Rekeyed { generation, carried, erased: core::mem::take(&mut self.erasing), damaged })
     }
 
     /// Removes the file of a failed attempt; without it its root, wherever it may have got to, opens nothing.

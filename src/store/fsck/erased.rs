@@ -300,4 +300,30 @@ mod tests {
         assert!(hunt.found[0].place.ends_with("a/b/left.tmp"));
         assert!(hunt.tree(&root.path().join("missing"), &|_| false).is_err(), "an unreadable place is no proof");
     }
+
+    #[test]
+    fn an_x_that_strayed_into_the_database_is_found_in_its_text_dump() {
+        let cluster = crate::testdb::TestDb::start();
+        let dump = || {
+            let socket = cluster.socket_dir().to_str().unwrap();
+            let output = std::process::Command::new("/usr/lib/postgresql/15/bin/pg_dumpall")
+                .args(["--host", socket, "--username", "postgres"])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        let mut clean = hunt();
+        clean.bytes("dump", dump().as_slice()).unwrap();
+        assert!(clean.is_proved() && clean.bytes > 10_000);
+        let mut db = cluster.db("peri/test");
+        db.add_statement(&[b"statement with ".as_slice(), &X, b" inside"].concat()).unwrap();
+        let mut dirty = hunt();
+        dirty.bytes("dump", dump().as_slice()).unwrap();
+        assert_eq!(dirty.found.len(), 1);
+        // And in the files of the cluster as they lie there, write-ahead log included.
+        let mut files = hunt();
+        files.tree(&cluster.data().join("pg_wal"), &|_| false).unwrap();
+        assert_eq!(files.found.len(), 1);
+    }
 }

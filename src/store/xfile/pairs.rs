@@ -92,29 +92,49 @@ pub(super) fn never_used<D: KeyDir>(dir: &D, generation: u64) -> bool {
     check().unwrap_or(false)
 }
 
-/// Writes a whole key file and makes it and its name durable.
-pub(super) fn write_file<D: KeyDir>(
-    dir: &D,
+/// A key file in the making: its ciphertext in memory, filled record by record, so that never more than one X lies there
+/// in clear.
+pub(super) struct Image<'a> {
     layout: Layout,
-    entry: &RootEntry,
-    records: &[Record],
-) -> Result<D::File, XFileError> {
-    let io = |source| XFileError::Io { doing: "writing the new file", source };
-    let sealer = Sealer::new(&entry.key, entry.generation);
-    // Every byte is written, zeros too, so that a full disk never stops a draw.
-    let mut image = vec![0; usize::try_from(layout.file_len()).unwrap_or(usize::MAX)];
-    image[..format::HEADER_LEN].copy_from_slice(&sealer.seal_header(layout));
-    for (slot, record) in (0..).zip(records) {
-        let at = usize::try_from(layout.record_at(slot)).unwrap_or(usize::MAX);
-        image[at..at + format::RECORD_LEN].copy_from_slice(&sealer.seal(slot, record));
-    }
-    let file = dir.create(&format::file_name(entry.generation)).map_err(io)?;
-    file.write_at(&image, 0).map_err(io)?;
-    file.sync().map_err(io)?;
-    dir.sync().map_err(io)?;
-    Ok(file)
+    entry: &'a RootEntry,
+    sealer: Sealer,
+    bytes: Vec<u8>,
+    taken: u32,
 }
 
+impl<'a> Image<'a> {
+    /// An empty one. Every byte is written later, zeros too, so that a full disk never stops a draw.
+    pub(super) fn new(layout: Layout, entry: &'a RootEntry) -> Self {
+        let sealer = Sealer::new(&entry.key, entry.generation);
+        let mut bytes = vec![0; usize::try_from(layout.file_len()).unwrap_or(usize::MAX)];
+        bytes[..format::HEADER_LEN].copy_from_slice(&sealer.seal_header(layout));
+        Self { layout, entry, sealer, bytes, taken: 0 }
+    }
+
+    /// Takes the next slot; `None` when there is none.
+    pub(super) fn push(&mut self, record: &Record) -> Option<u32> {
+        let slot = self.taken;
+        if slot >= self.layout.slots {
+            return None;
+        }
+        let at = usize::try_from(self.layout.record_at(slot)).unwrap_or(usize::MAX);
+        self.bytes[at..at + format::RECORD_LEN].copy_from_slice(&self.sealer.seal(slot, record));
+        self.taken += 1;
+        Some(slot)
+    }
+
+    /// Writes the file and makes it and its name durable.
+    pub(super) fn write<D: KeyDir>(self, dir: &D) -> Result<D::File, XFileError> {
+        let io = |source| XFileError::Io { doing: "writing the new file", source };
+        let file = dir.create(&format::file_name(self.entry.generation)).map_err(io)?;
+        file.write_at(&self.bytes, 0).map_err(io)?;
+        file.sync().map_err(io)?;
+        dir.sync().map_err(io)?;
+        Ok(file)
+    }
+}
+
+/// Stores a root and reads it back.
 pub(super) fn put_root<R: RootStore>(roots: &mut R, slot: Slot, entry: &RootEntry) -> Result<(), XFileError> {
     let doing = "storing the new root";
     roots.store(slot, entry).map_err(|source| XFileError::Root { doing, source })?;
