@@ -143,4 +143,21 @@ mod tests {
             assert!(open_with_recovery(&bad, &code).is_err(), "flipped byte {at}");
         }
     }
+
+    #[test]
+    fn another_key_set_under_a_fitting_wrap_is_refused() {
+        let mut rng = Rng::new("swapped");
+        let (pair, other) = (KeyPair::generate(&mut rng), KeyPair::generate(&mut rng));
+        let code = RecoveryCode::generate(&mut rng);
+        let mut wrapped = code.wrap(&mut rng, &pair);
+        let Method::Recovery { salt } = wrapped.method else { panic!("recovery") };
+        // Whoever knows the code can seal other halves under the same name.
+        let mut halves = *other.to_secret_bytes();
+        let tag = Aes256Gcm::new(code.wrap_key(&salt, &pair.fingerprint()).as_bytes().into())
+            .encrypt_inout_detached(&[0; 12].into(), &wrapped.aad(), halves.as_mut_slice().into())
+            .unwrap();
+        wrapped.sealed[..KEY_PAIR_SECRET_LEN].copy_from_slice(&halves);
+        wrapped.sealed[KEY_PAIR_SECRET_LEN..].copy_from_slice(&tag);
+        assert!(matches!(open_with_recovery(&wrapped, &code), Err(UserKeyOpenError::OtherKey { .. })));
+    }
 }

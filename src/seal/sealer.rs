@@ -245,6 +245,7 @@ impl TailHash {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::time::{Duration, Instant};
 
     pub(crate) fn meta(kind: FragmentKind, last: bool) -> FragmentMeta {
@@ -328,6 +329,30 @@ pub(crate) mod tests {
         }
         let mut runs = RunCounter(u32::MAX - 1);
         assert_eq!((runs.raise(), runs.raise()), (Some(u32::MAX), None));
+    }
+
+    proptest! {
+        /// A recorder is killed at any moment: of what it sealed, any tail never reached the disk. The next one goes on
+        /// after what did, under the next run.
+        #[test]
+        fn no_nonce_repeats_over_kills(lives in proptest::collection::vec((0..20_u64, 0..20_u64), 1..12)) {
+            let mut runs = RunCounter::new();
+            let mut on_disk = 0;
+            let mut seen = std::collections::HashSet::new();
+            for (sealed, lost) in lives {
+                let run = runs.raise().unwrap();
+                let key = ContentKey::from_bytes([1; 32]);
+                let mut sealer = Sealer::new(key, Hash([2; 32]), run, on_disk).unwrap();
+                for _ in 0..sealed {
+                    let mut buffer = Vec::new();
+                    let place = begin(&mut buffer);
+                    buffer.push(1);
+                    let header = sealer.seal_in_place(meta(FragmentKind::Media, false), &mut buffer, place).unwrap();
+                    prop_assert!(seen.insert(nonce(header.run, header.counter)));
+                }
+                on_disk += sealed.saturating_sub(lost);
+            }
+        }
     }
 
     /// Best of five, so that a neighbour on the machine does not count.
