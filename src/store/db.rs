@@ -12,10 +12,11 @@ use peri_ledger::chain::{BATCH_EVENTS_MAX, StoredEnd};
 use peri_ledger::{
     Batch, Chain, ChainError, CheckpointSigner, Detail, Entry, EntryError, EntryType, Event, Ledger, VerifyKey,
 };
+use peri_sandbox::clock::Clock;
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Waiting time after the first failed connection; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -25,16 +26,6 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Rows fetched at once: 1,024 entries of some 150 bytes, and never more than 64 MiB of the largest.
 const PAGE: i32 = 1024;
-
-/// A monotonic clock: time since any fixed moment.
-pub type Monotonic = Box<dyn Fn() -> Duration + Send>;
-
-/// The clock of the machine.
-#[must_use]
-pub fn monotonic() -> Monotonic {
-    let start = Instant::now();
-    Box::new(move || start.elapsed())
-}
 
 /// Why a call did nothing (or, for [`DbError::Away`] during an append, perhaps did: see [`Mark`]).
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +99,7 @@ pub struct Appended {
 pub struct Db {
     endpoint: Endpoint,
     origin: String,
-    clock: Monotonic,
+    clock: Box<dyn Clock + Send>,
     session: Option<Session>,
     next_try: Duration,
     delay: Duration,
@@ -135,11 +126,11 @@ impl std::fmt::Debug for Db {
 impl Db {
     /// Does not connect yet. `origin` is the log's name ([`peri_ledger::origin_of`]).
     #[must_use]
-    pub fn new(endpoint: Endpoint, origin: &str, clock: Monotonic) -> Self {
+    pub fn new(endpoint: Endpoint, origin: &str, clock: impl Clock + Send + 'static) -> Self {
         Self {
             endpoint,
             origin: origin.to_owned(),
-            clock,
+            clock: Box::new(clock),
             session: None,
             next_try: Duration::ZERO,
             delay: RETRY_MIN,
@@ -386,7 +377,7 @@ impl Db {
     }
 
     fn session(&mut self) -> Result<&mut Session, DbError> {
-        let now = (self.clock)();
+        let now = self.clock.monotonic();
         if self.session.is_none() {
             if now < self.next_try {
                 return Err(DbError::Away { cause: self.last_cause.clone(), retry_in: self.next_try - now });
@@ -406,7 +397,7 @@ impl Db {
 
     fn away(&mut self, cause: String) -> DbError {
         let retry_in = self.delay;
-        self.next_try = (self.clock)() + retry_in;
+        self.next_try = self.clock.monotonic() + retry_in;
         self.delay = (self.delay * 2).min(RETRY_MAX);
         self.last_cause.clone_from(&cause);
         DbError::Away { cause, retry_in }

@@ -27,9 +27,9 @@ pub enum JournalError {
     #[error("{spool}; and {db}")]
     Both {
         /// Why not the spool.
-        spool: SpoolError,
+        spool: Box<SpoolError>,
         /// Why not the database.
-        db: DbError,
+        db: Box<DbError>,
     },
     /// The spool cannot be read back or emptied.
     #[error(transparent)]
@@ -94,7 +94,7 @@ impl Journal {
             Ok(appended) => Ok(Recorded::InLedger(appended)),
             Err(cause) => match self.spool.push(self.run, first_no, events) {
                 Ok(()) => Ok(Recorded::Spooled { cause: as_db(cause), waiting: self.spool.len() }),
-                Err(spool) => Err(JournalError::Both { spool, db: as_db(cause) }),
+                Err(spool) => Err(JournalError::Both { spool: Box::new(spool), db: Box::new(as_db(cause)) }),
             },
         }
     }
@@ -156,7 +156,8 @@ impl Journal {
 
 fn as_db(error: JournalError) -> DbError {
     match error {
-        JournalError::Db(db) | JournalError::Both { db, .. } => db,
+        JournalError::Db(db) => db,
+        JournalError::Both { db, .. } => *db,
         JournalError::Spool(spool) => {
             DbError::Refused { call: "reading the spool", code: "spool".to_owned(), message: spool.to_string() }
         }

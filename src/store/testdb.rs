@@ -1,10 +1,11 @@
 //! A private PostgreSQL cluster for tests, with the schema in it: a directory under /tmp, the unix socket alone, gone
 //! when dropped. For tests only (feature `testdb`); needs root and the Debian package `postgresql`.
 
-use crate::db::{Db, monotonic};
+use crate::db::Db;
 use crate::schema::{Endpoint, migrate, peer_config};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown};
+use peri_sandbox::clock::SystemClock;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,7 @@ impl TestDb {
     /// A connection of the application role.
     #[must_use]
     pub fn db(&self, origin: &str) -> Db {
-        Db::new(Endpoint::scribe(self.socket_dir()), origin, monotonic())
+        Db::new(Endpoint::scribe(self.socket_dir()), origin, SystemClock)
     }
 
     /// Starts the server (again) and waits until it answers.

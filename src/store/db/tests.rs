@@ -4,6 +4,7 @@ use super::*;
 use crate::testdb::TestDb;
 use getrandom::SysRng;
 use peri_ledger::{Class, LedgerKeys, LedgerSigner, verify_ledger};
+use peri_sandbox::clock::SystemClock;
 
 const ORIGIN: &str = "peri/test";
 
@@ -143,19 +144,32 @@ fn statements_are_kept_once_in_order_of_arrival() {
     assert!(matches!(db.add_statement(&too_long), Err(DbError::Refused { .. })));
 }
 
+/// A clock that the test moves.
+#[derive(Clone, Default)]
+struct Hands(std::sync::Arc<std::sync::Mutex<Duration>>);
+
+impl Clock for Hands {
+    fn utc(&self) -> UtcNanos {
+        UtcNanos(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
 #[test]
 fn attempts_to_reconnect_back_off() {
-    let clock = std::sync::Arc::new(std::sync::Mutex::new(Duration::ZERO));
-    let hands = clock.clone();
+    let clock = Hands::default();
     let nowhere = Endpoint::scribe(std::path::Path::new("/nonexistent"));
-    let mut db = Db::new(nowhere, ORIGIN, Box::new(move || *hands.lock().unwrap()));
+    let mut db = Db::new(nowhere, ORIGIN, clock.clone());
     let mut delays = Vec::new();
     for _ in 0..9 {
         let Err(DbError::Away { retry_in, .. }) = db.statements() else { panic!("connected to nowhere") };
         delays.push(retry_in);
         let Err(DbError::Away { retry_in: wait, .. }) = db.statements() else { panic!("connected to nowhere") };
         assert_eq!(wait, retry_in, "no attempt before its time");
-        *clock.lock().unwrap() += retry_in;
+        *clock.0.lock().unwrap() += retry_in;
     }
     assert_eq!((delays[0], delays[1], delays[8]), (RETRY_MIN, RETRY_MIN * 2, RETRY_MAX));
 }
@@ -171,9 +185,9 @@ fn append_rate_in_batches_is_above_20000_entries_a_second() {
     let plain: Vec<_> =
         (0..255 * 200).map(|i| Event::new(EntryType::CameraLost, UtcNanos(i)).with_digest(Hash([1; 32]))).collect();
     db.append(&plain[..255], None, &mut signer).unwrap();
-    let start = Instant::now();
+    let start = SystemClock.monotonic();
     db.append(&plain, None, &mut signer).unwrap();
-    let rate = plain.len() as f64 / start.elapsed().as_secs_f64();
+    let rate = plain.len() as f64 / (SystemClock.monotonic() - start).as_secs_f64();
     eprintln!("ledger.append_batched {rate:.0}/s");
     assert!(rate >= 20_000.0, "{rate:.0}/s");
 }
