@@ -46,7 +46,7 @@ mod tests_set;
 #[cfg(test)]
 mod tests_table;
 
-pub use body::Body;
+pub use body::{Body, CameraSetup, Trust};
 pub use error::RosterError;
 pub use evaluate::Status;
 pub use grants::{Basis, GrantRef, Refusal, TooManyRecipients};
