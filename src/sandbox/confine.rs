@@ -33,6 +33,9 @@ pub fn confine(
     keep: &[Capability],
     allow_no_landlock: bool,
 ) -> Result<Enforced, ConfineError> {
+    // One heap arena for all threads: a second one makes libc read /proc/sys/vm/overcommit_memory when it first shrinks,
+    // which is an open that a role without files does not survive. SAFETY: only sets a number inside libc.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     let prepared = landlock::prepare(rules, allow_no_landlock)?;
     privileges::private_files();
     privileges::keep_only(keep)?;
@@ -42,3 +45,7 @@ pub fn confine(
     seccomp::apply(role)?;
     Ok(enforced)
 }
+
+#[cfg(test)]
+#[path = "confine_tests.rs"]
+mod tests;
