@@ -16,7 +16,8 @@
 //! What does not belong: sealing, UTC (`wallclock`), files.
 
 use crate::h264::{Picture, Sink, Unit, UnitBuffer};
-use crate::mp4::{self, MDAT_HEADER, MOOF_MAX, Mp4Error, SampleSize};
+pub use crate::mp4::Mp4Error;
+use crate::mp4::{self, MDAT_HEADER, MOOF_MAX, SampleSize};
 use crate::timeline::Timeline;
 use peri_domain::MediaDuration;
 use peri_domain::limits::{
