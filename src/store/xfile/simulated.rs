@@ -61,7 +61,8 @@ struct State {
     nv: [[u8; 32]; 4], // two slots of 64 bytes
     history: Vec<Vec<u8>>,
     operations: usize,
-    fault: Option<(usize, Fault)>,
+    /// First operation that goes wrong, how many in a row, and how.
+    fault: Option<(usize, usize, Fault)>,
     off: bool,
 }
 
@@ -78,8 +79,13 @@ enum Effect {
 impl World {
     pub(super) fn with_fault(at: usize, fault: Fault) -> Self {
         let world = Self::default();
-        world.0.borrow_mut().fault = Some((at, fault));
+        world.fail(at, 1, fault);
         world
+    }
+
+    /// From the operation of this number on, so many go wrong.
+    pub(super) fn fail(&self, at: usize, count: usize, fault: Fault) {
+        self.0.borrow_mut().fault = Some((at, count, fault));
     }
 
     pub(super) fn operations(&self) -> usize {
@@ -136,7 +142,7 @@ impl World {
         }
         let number = state.operations;
         state.operations += 1;
-        let fault = state.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = state.fault.filter(|(at, count, _)| (*at..at + count).contains(&number)).map(|(.., fault)| fault);
         let effect = match fault {
             Some(Fault::CutBefore | Fault::Fails) => Effect::None,
             Some(Fault::CutHalf) => Effect::Half,

@@ -218,6 +218,33 @@ fn an_operation_that_fails_once_is_repaired_by_repeating_the_call() {
 }
 
 #[test]
+fn what_is_drawn_after_a_failed_rekey_is_never_lost_to_its_remains() {
+    let (mut failed, mut refused) = (0, 0);
+    for at in 0..20 {
+        for (count, fault) in [(1, Fault::Fails), (1, Fault::FailsLate), (3, Fault::Fails), (3, Fault::FailsLate)] {
+            for cache in Cache::ALL {
+                let mut run = Run { world: World::default(), file: None, told: Told::default() };
+                for step in [Step::Restart, Step::Draw(1)] {
+                    run.step(&step).unwrap();
+                }
+                run.world.fail(run.world.operations() + at, count, fault);
+                failed += usize::from(run.step(&Step::Rekey).is_err());
+                run.world.fail(usize::MAX - 9, 0, fault);
+                match run.step(&Step::Draw(2)) {
+                    Ok(()) => {}
+                    Err(XFileError::Reopen) => refused += 1,
+                    Err(error) => panic!("operation {at}, {count} × {fault:?}: {error}"),
+                }
+                run.world.reboot(cache);
+                run.step(&Step::Restart).unwrap();
+                run.check(&format!("operation {at}, {count} × {fault:?}, cache {cache:?}"));
+            }
+        }
+    }
+    assert!(failed > 60 && refused > 0, "{failed} re-keys failed, {refused} draws were refused");
+}
+
+#[test]
 fn a_slot_is_never_written_twice_under_one_root() {
     let world = World::default();
     let (mut file, _) = XFile::open(world.clone(), world.clone(), SLOTS).unwrap();
