@@ -271,3 +271,37 @@ fn postgres_runs_a_cluster_behind_envelope_filter_and_landlock() {
         assert_eq!(supervisor.join().unwrap(), Exit::Code(0), "{}", log());
     });
 }
+
+#[test]
+fn a_role_starts_behind_the_envelope_and_puts_its_own_walls_on() {
+    let exit = in_child(|| {
+        let programs = Programs::open(None).unwrap();
+        let own = std::env::current_exe().unwrap();
+        let rules = Rules {
+            paths: vec![
+                PathRule::new(&own, Access::Execute),
+                PathRule::new("/lib64/ld-linux-x86-64.so.2", Access::Execute),
+                PathRule::new("/usr", Access::Read),
+                PathRule::new("/etc", Access::Read),
+                PathRule::new("/proc", Access::Read),
+                PathRule::new(std::env::temp_dir(), Access::ReadWrite),
+            ],
+            ..Rules::default()
+        };
+        let log = File::options().write(true).open("/dev/null").unwrap();
+        privileges::keep_only(&privileges::Capability::SUPERVISOR).unwrap();
+        crate::landlock::restrict(&rules, false).unwrap();
+        seccomp::apply(Role::Supervisor).unwrap();
+        // This very binary, with the test of a role that confines itself as its main.
+        let mut command = shell("");
+        command.args = ["role", "keeper_keeps_files", "--test-threads=1"].map(str::to_owned).to_vec();
+        command.env.push(format!("TMPDIR={}", std::env::temp_dir().display()));
+        command.fds.push((log.into(), 1));
+        if Uid::effective().is_root() {
+            command.user = Some((64_003, 64_003));
+        }
+        let child = spawn(&programs, command).unwrap();
+        assert_eq!(wait(child.pid).unwrap(), Exit::Code(0));
+    });
+    assert_eq!(exit, Exit::Code(0));
+}
