@@ -1,4 +1,5 @@
-//! Access units to fragments of fMP4, each at most `FRAGMENT_MAX` of media.
+//! Access units to fragments of fMP4, each at most `FRAGMENT_MAX` of media, unless the camera itself pauses that long
+//! between two pictures.
 //!
 //! The depacketiser appends to the buffer that the fragment is made of; `moof` is written right-aligned into a reserve in
 //! front of the payload, so nothing ever moves, and in front of that the caller gets `headroom` free bytes for its own
@@ -182,7 +183,8 @@ impl Fragmenter {
         if let Some(by_90k) = placed.jumped_90k {
             self.emit(out);
             out.clock_jumped(at, by_90k);
-        } else if let Some(last) = self.samples.last_mut() {
+        } else if let Some(last) = self.samples.last_mut().filter(|_| picture.lost == 0) {
+            // Pictures lost in between are a gap, not a longer picture.
             last.duration = u32::try_from(at - last.at).unwrap_or(last.duration);
         }
         if self.cut_at.is_some_and(|cut| at >= cut) {
@@ -459,6 +461,21 @@ mod tests {
         );
         assert_ne!(feed.log.seen[0].bytes, feed.log.seen[2].bytes);
         assert_eq!(feed.log.seen[2].bytes, feed.log.seen[4].bytes);
+    }
+
+    #[test]
+    fn lost_pictures_are_a_gap_and_a_pause_of_the_camera_is_not() {
+        for (lost, first) in [(0, 30_000), (3, 12_000)] {
+            let mut feed = Feed::new();
+            feed.nal(0, true, &[0x65, 1]);
+            feed.nal(6000, true, &[0x41, 1]);
+            let packet =
+                Packet { marker: true, payload_type: 96, sequence: 9, timestamp: 30_000, ssrc: 1, payload: &[0x41, 2] };
+            feed.depack.push(&packet, lost, &mut feed.fragmenter.with(&mut feed.log)).unwrap();
+            feed.fragmenter.flush(&mut feed.log);
+            let media: Vec<_> = feed.media().iter().map(|m| (m.start, m.duration)).collect();
+            assert_eq!(media, [(0, first), (30_000, 24_000)]);
+        }
     }
 
     #[test]

@@ -125,6 +125,8 @@ pub struct Picture<'a> {
     pub parameters: &'a ParameterSets,
     /// Whether they differ from those of the last picture.
     pub changed: bool,
+    /// Packets lost since the last access unit, as [`Unit::lost`].
+    pub lost: u16,
 }
 
 /// An access unit is complete; its bytes are [`UnitBuffer::unit`].
@@ -386,8 +388,8 @@ impl Depacketizer {
                 self.sets_changed |= self.sets.take(&self.staged)?;
                 self.staged.clear();
                 let changed = core::mem::take(&mut self.sets_changed);
-                let (timestamp, key) = (self.timestamp, self.key);
-                sink.picture(&Picture { timestamp, key, parameters: &self.sets, changed });
+                let Self { timestamp, key, lost, .. } = *self;
+                sink.picture(&Picture { timestamp, key, parameters: &self.sets, changed, lost });
             }
             self.key &= kind == 5;
         }
