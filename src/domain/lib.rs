@@ -7,6 +7,7 @@
 pub mod ids;
 pub mod limits;
 pub mod policy;
+pub mod purpose;
 pub mod time;
 
 pub use ids::{AccountId, CameraId, EpochNo, Fingerprint, Hash, Nonce, ParseIdError, Pseudonym, VmId};

@@ -1,0 +1,105 @@
+//! Proposals on their way between signers: reading, signing, joining, submitting.
+
+use crate::context::Context;
+use crate::exit::Error;
+use crate::files;
+use crate::propose::{self, finish};
+use crate::ui::Report;
+use clap::Subcommand;
+use peri_roster::Statement;
+use peri_seal::words::words;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// `peri proposal …`
+#[derive(Debug, Subcommand)]
+pub enum ProposalCommand {
+    /// Say what a proposal would do and who has signed it
+    Show {
+        /// The file
+        file: PathBuf,
+    },
+    /// Add signatures of keys in this home
+    Sign {
+        /// The file; it is replaced by the signed one
+        file: PathBuf,
+        /// Sign with this key of this home (repeatable)
+        #[arg(long = "sign-as", value_name = "NAME", required = true)]
+        sign_as: Vec<String>,
+        /// Write to another file instead
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Submit as soon as the signatures suffice
+        #[arg(long)]
+        submit: bool,
+    },
+    /// Hand a proposal to the appliance; copies with different signatures are joined
+    Submit {
+        /// The file, or several copies of the same proposal
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Error`].
+pub fn run(command: ProposalCommand, context: &mut Context) -> Result<Report, Error> {
+    match command {
+        ProposalCommand::Show { file } => Ok(show(&propose::read(&file)?)),
+        ProposalCommand::Sign { file, sign_as, output, submit } => {
+            let mut statement = propose::read(&file)?;
+            for name in &sign_as {
+                let pair = context.unlock(name)?;
+                statement = statement.sign(pair.signing(), pair.fingerprint());
+            }
+            let path = output.unwrap_or(file);
+            if submit {
+                return send(context, &statement, Some(&path));
+            }
+            files::write(&path, &statement.to_bytes(), 0o644)?;
+            let mut report = show(&statement);
+            report.text = format!("signed; written to {}\n{}", path.display(), report.text);
+            Ok(report)
+        }
+        ProposalCommand::Submit { files } => {
+            let mut copies = files.iter().map(|file| propose::read(file)).collect::<Result<Vec<_>, _>>()?.into_iter();
+            let first = copies.next().ok_or_else(|| Error::Usage("name a proposal file".into()))?;
+            let statement = copies.try_fold(first, |all, copy| all.merge(&copy))?;
+            send(context, &statement, None)
+        }
+    }
+}
+
+fn send(context: &mut Context, statement: &Statement, output: Option<&Path>) -> Result<Report, Error> {
+    let mut session = context.session()?;
+    let reader = context.reader()?;
+    let known = session.roster(context, &reader)?;
+    finish(context, &mut session, &known, statement, output, false, false)
+}
+
+fn show(statement: &Statement) -> Report {
+    let proposal = statement.proposal();
+    let signers: Vec<_> = statement.signers().collect();
+    let lines: String =
+        signers.iter().map(|signer| format!("\n  signed by {signer}\n    {}", words(signer).join(" "))).collect();
+    let text = format!(
+        "{}\n  for appliance {}\n  may be accepted until {}\n  id {}{lines}",
+        statement.describe(),
+        proposal.vm,
+        proposal.not_after,
+        statement.hash()
+    );
+    let document = json!({
+        "id": statement.hash(),
+        "nonce": proposal.nonce,
+        "kind": proposal.body.kind(),
+        "what": statement.describe(),
+        "vm": proposal.vm,
+        "not_after": proposal.not_after.to_string(),
+        "seat_set": proposal.seat_set,
+        "signers": signers,
+    });
+    Report::new(text, document)
+}
