@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! `peri-appliance`: the server side. A thin main; everything lies in the crate `peri-appliance`.
+
+fn main() -> std::process::ExitCode {
+    peri_appliance::cli::run()
+}

@@ -26,6 +26,11 @@ pub mod times;
 pub mod ui;
 pub mod vault;
 
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests_flow;
+
 use clap::Parser;
 use std::process::ExitCode;
 

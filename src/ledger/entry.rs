@@ -221,6 +221,12 @@ entry_types! {
     StoreGap = 0x0218, "store_gap";
     /// The spool was read back into the ledger.
     SpoolReplayed = 0x0219, "spool_replayed";
+    /// A camera's connection lies outside the recommended set of TR-02102.
+    CryptoDeviation = 0x021a, "crypto_deviation";
+    /// Packets or pictures of a camera are missing or damaged.
+    StreamDamaged = 0x021b, "stream_damaged";
+    /// A camera's own clock is off; information, never used.
+    CameraClock = 0x021c, "camera_clock";
 }
 
 impl EntryType {

@@ -55,6 +55,8 @@ pub struct Rules {
     pub connect_ports: Vec<u16>,
     /// TCP ports that may be bound.
     pub bind_ports: Vec<u16>,
+    /// Leaves TCP connect out of the rules: for the supervisor, whose children each narrow it to their own port.
+    pub any_connect: bool,
 }
 
 /// What the kernel enforces.
@@ -129,7 +131,10 @@ pub fn prepare(rules: &Rules, allow_missing: bool) -> Result<Prepared, LandlockE
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(TESTED))
-        .and_then(|r| r.handle_access(AccessNet::from_all(TESTED)))
+        .and_then(|r| {
+            let all = AccessNet::from_all(TESTED);
+            r.handle_access(if rules.any_connect { all & !AccessNet::ConnectTcp } else { all })
+        })
         .and_then(|r| r.scope(Scope::from_all(TESTED)))
         .and_then(Ruleset::create)
         .map_err(system)?;

@@ -19,8 +19,9 @@ use std::convert::Infallible;
 use std::ffi::{CString, NulError};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of the control channel to the supervisor in every role; others follow.
 pub const CONTROL_FD: RawFd = 3;
@@ -297,6 +298,29 @@ fn exec(number: RawFd, args: &[CString], env: &[CString]) -> Errno {
         libc::syscall(libc::SYS_execveat, number, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
     }
     Errno::last()
+}
+
+/// The channel to the supervisor in a role that [`spawn`] started; `None` when descriptor 3 is no socket of that kind, or
+/// was taken before.
+#[must_use]
+pub fn control_channel() -> Option<crate::channel::Channel> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return None;
+    }
+    // SAFETY: only asks for a number that belongs to whatever 3 is; an unused 3 gives an error.
+    let (mut kind, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);
+    let asked = unsafe {
+        libc::getsockopt(CONTROL_FD, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut length)
+    };
+    if asked != 0 || kind != libc::SOCK_SEQPACKET {
+        return None;
+    }
+    // SAFETY: in a role 3 is the control channel by the contract of `spawn`, nobody else owns it, and it is taken once.
+    let fd = unsafe { OwnedFd::from_raw_fd(CONTROL_FD) };
+    // SAFETY: sets a flag on the descriptor taken above: a role that could exec must not hand it on.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    Some(crate::channel::Channel::from(fd))
 }
 
 /// Everybody who ended since the last call: roles, and as PID 1 orphans too. Never blocks.

@@ -104,6 +104,16 @@ pub fn begin(buffer: &mut Vec<u8>) -> Headroom {
 }
 
 impl Headroom {
+    /// A place whose plaintext begins at `payload`, for a buffer that was built with at least [`HEADER_LEN`] bytes before
+    /// it; `None` when there is no such room.
+    #[must_use]
+    pub const fn before(payload: usize) -> Option<Self> {
+        match payload.checked_sub(HEADER_LEN) {
+            Some(at) => Some(Self(at)),
+            None => None,
+        }
+    }
+
     /// Offset of the fragment in the buffer.
     #[must_use]
     pub const fn offset(&self) -> usize {

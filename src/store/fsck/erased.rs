@@ -65,7 +65,19 @@ pub struct Hunt {
 /// Rows whose X must be gone at `now`: past retention and [`GRACE`], and not held.
 #[must_use]
 pub fn overdue(rows: &[SegmentRow], now: UtcNanos, rules: &Rules, holds: &[Hold]) -> Vec<(SegmentKey, Hash)> {
-    let late = |row: &&SegmentRow| rules.expired(row, now - GRACE) && !holds.iter().any(|hold| hold.covers(row));
+    overdue_after(rows, now, rules, holds, GRACE)
+}
+
+/// As [`overdue`], for an appliance that re-keys more often.
+#[must_use]
+pub fn overdue_after(
+    rows: &[SegmentRow],
+    now: UtcNanos,
+    rules: &Rules,
+    holds: &[Hold],
+    grace: Duration,
+) -> Vec<(SegmentKey, Hash)> {
+    let late = |row: &&SegmentRow| rules.expired(row, now - grace) && !holds.iter().any(|hold| hold.covers(row));
     rows.iter().filter(late).map(|row| (row.key, row.commit_x)).collect()
 }
 

@@ -1,0 +1,482 @@
+//! What travels between a client and the appliance: frames, signed requests, answers.
+//!
+//! A frame is a 32-bit big-endian length and that many bytes of canonical CBOR ([`Ask`] one way, [`Reply`] the other).
+//! Video never travels in CBOR: after [`Reply::Stream`] come [`Reply::Chunk`]s of sealed segment bytes and one
+//! [`Reply::End`]. All types here are read from outside, so all are bounded and strict.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use peri_domain::{Action, CameraId, EpochNo, Fingerprint, Hash, Nonce, UtcNanos, VmId};
+use peri_seal::keys::{KeyPair, Signature, SigningKey, UserPublic};
+
+/// Context of request signatures: no signature made for anything else can pass as a request.
+pub const REQUEST_CONTEXT: &str = "peri/v1/request";
+/// Context of the birth certificate's signature by the device key.
+pub const BIRTH_CONTEXT: &str = "peri/v1/birth";
+
+/// Longest frame in either direction: a chunk of 1 MiB and its CBOR head.
+pub const FRAME_MAX: usize = 1024 * 1024 + 64;
+/// Longest [`Reply::Chunk`].
+pub const CHUNK_MAX: usize = 1024 * 1024;
+/// Epochs of one [`OpenBody`]: 32 sealed X of 1.7 KiB each fit a message between roles.
+pub const OPEN_EPOCHS_MAX: usize = 24;
+
+/// A client's frame.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Ask {
+    /// Who are you? Answered by a [`BirthCertificate`] over the given nonce.
+    #[n(0)]
+    Hello {
+        /// Chosen by the client, so that an old certificate cannot be replayed.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        nonce: [u8; 32],
+    },
+    /// A nonce for the next request; answered by a CBOR [`Nonce`] of 16 bytes.
+    #[n(1)]
+    Nonce,
+    /// A self-contained signed roster statement (`peri_roster::Statement` bytes). Needs no signed request around it:
+    /// the statement proves its signers itself.
+    #[n(2)]
+    Submit {
+        /// At most `limits::STATEMENT_MAX` bytes.
+        #[n(0)]
+        statement: ByteVec,
+    },
+    /// A request signed by a roster key.
+    #[n(3)]
+    Signed(#[n(0)] SignedRequest),
+}
+
+/// What a signed request asks for; its body is the CBOR of the type named here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Method {
+    /// Body [`RosterBody`], answer [`RosterPage`]. Any account, seat, or the unspent claim key.
+    #[n(0)]
+    Roster,
+    /// Body [`SpanBody`], answer [`SegmentsPage`]. Whoever may play back or export the camera in that span.
+    #[n(1)]
+    Segments,
+    /// Body [`OpenBody`], answer [`OpenedPage`]: X of epochs, sealed to the signer. The disclosure.
+    #[n(2)]
+    Open,
+    /// Body [`FetchBody`], answer a stream of sealed bytes.
+    #[n(3)]
+    Fetch,
+    /// Empty body (CBOR null), answer [`Health`]. Administrators, custodians, auditors.
+    #[n(4)]
+    Health,
+    /// Body [`LedgerBody`], answer [`LedgerPage`]. Auditors and custodians.
+    #[n(5)]
+    Ledger,
+}
+
+/// A request under the roster key of its signer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SignedRequest {
+    /// The VM meant: a request for one VM is nothing to another.
+    #[n(0)]
+    pub vm: VmId,
+    /// What is asked.
+    #[n(1)]
+    pub method: Method,
+    /// CBOR of the method's body type; at most 16 KiB.
+    #[n(2)]
+    pub body: ByteVec,
+    /// From [`Ask::Nonce`], used once.
+    #[n(3)]
+    pub nonce: Nonce,
+    /// Fingerprint of the signer's [`UserPublic`].
+    #[n(4)]
+    pub signer: Fingerprint,
+    /// ECDSA P-384 over the CBOR of (vm, method, SHA-256 of body, nonce, signer) under [`REQUEST_CONTEXT`].
+    #[n(5)]
+    pub signature: Signature,
+}
+
+impl SignedRequest {
+    /// Signs a request.
+    #[must_use]
+    pub fn sign(
+        vm: VmId,
+        method: Method,
+        body: Vec<u8>,
+        nonce: Nonce,
+        signer: Fingerprint,
+        key: &SigningKey,
+    ) -> Self {
+        let signature = key.sign(REQUEST_CONTEXT, &signed_bytes(vm, method, &body, nonce, signer));
+        Self { vm, method, body: body.into(), nonce, signer, signature }
+    }
+
+    /// Whether the signature is `public`'s and `public` is the signer named.
+    #[must_use]
+    pub fn is_signed_by(&self, public: &UserPublic) -> bool {
+        public.fingerprint() == self.signer
+            && public
+                .verify(
+                    REQUEST_CONTEXT,
+                    &signed_bytes(self.vm, self.method, &self.body, self.nonce, self.signer),
+                    &self.signature,
+                )
+                .is_ok()
+    }
+}
+
+fn signed_bytes(vm: VmId, method: Method, body: &[u8], nonce: Nonce, signer: Fingerprint) -> Vec<u8> {
+    let body_hash = peri_seal::digest::hash("request-body", &[body]);
+    minicbor::to_vec((vm, method, body_hash, nonce, signer))
+        .expect("encoding into a Vec cannot fail")
+}
+
+/// The appliance's frame.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+    /// CBOR of the answer type of the question.
+    #[n(0)]
+    Answer(#[n(0)] ByteVec),
+    /// Refused or failed, with cause and remedy.
+    #[n(1)]
+    Problem(#[n(0)] Problem),
+    /// Sealed bytes follow; `length` is the number known now (a running segment may grow).
+    #[n(2)]
+    Stream {
+        /// Bytes from the offset asked for to the end known now.
+        #[n(0)]
+        length: u64,
+    },
+    /// Sealed bytes, at most [`CHUNK_MAX`].
+    #[n(3)]
+    Chunk(#[n(0)] ByteVec),
+    /// The stream is complete.
+    #[n(4)]
+    End,
+}
+
+/// A refusal or failure in the terms of RFC 9457.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[error("{title}: {detail}")]
+pub struct Problem {
+    /// As an HTTP status would say it.
+    #[n(0)]
+    pub status: u16,
+    /// Stable short name for programs.
+    #[n(1)]
+    pub code: String,
+    /// What happened.
+    #[n(2)]
+    pub title: String,
+    /// Cause and remedy.
+    #[n(3)]
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem from its four parts.
+    pub fn new(status: u16, code: &str, title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { status, code: code.into(), title: title.into(), detail: detail.into() }
+    }
+}
+
+/// Identity of the appliance, signed by its device key over the client's nonce.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BirthCertificate {
+    /// The VM.
+    #[n(0)]
+    pub vm: VmId,
+    /// Device keys: HPKE for sealed camera passwords, signing for epoch records.
+    #[n(1)]
+    pub device: UserPublic,
+    /// C2SP signed-note verifier keys of the ledger, one text line each.
+    #[n(2)]
+    pub ledger_keys: Vec<String>,
+    /// SHA-256 of the provisioning data that this appliance was started with.
+    #[n(3)]
+    pub provisioning: Hash,
+    /// Whether a genesis stands.
+    #[n(4)]
+    pub claimed: bool,
+    /// Roster head and number of statements.
+    #[n(5)]
+    pub roster_head: Hash,
+    /// See `roster_head`.
+    #[n(6)]
+    pub roster_len: u64,
+    /// Things the customer must know before trusting: `unwitnessed`, `root_store_same_disk`, `no_landlock` ….
+    #[n(7)]
+    pub notices: Vec<String>,
+    /// The nonce of [`Ask::Hello`].
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub nonce: [u8; 32],
+    /// Device signature over the CBOR of all other fields under [`BIRTH_CONTEXT`]; all zero while unsigned.
+    #[n(9)]
+    pub signature: Signature,
+}
+
+impl BirthCertificate {
+    /// Signs in place.
+    pub fn sign(&mut self, key: &SigningKey) {
+        self.signature = key.sign(BIRTH_CONTEXT, &self.unsigned());
+    }
+
+    /// Whether the certificate's own device key signed it over this nonce.
+    #[must_use]
+    pub fn is_genuine(&self, nonce: &[u8; 32]) -> bool {
+        self.nonce == *nonce && self.device.verify(BIRTH_CONTEXT, &self.unsigned(), &self.signature).is_ok()
+    }
+
+    fn unsigned(&self) -> Vec<u8> {
+        let bare = Self { signature: Signature([0; 96]), ..self.clone() };
+        minicbor::to_vec(bare).expect("encoding into a Vec cannot fail")
+    }
+}
+
+/// Body of [`Method::Roster`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RosterBody {
+    /// Statements to skip, in the appliance's order of acceptance.
+    #[n(0)]
+    pub after: u64,
+}
+
+/// Statements in order of acceptance; ask again with a larger `after` until `total` is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RosterPage {
+    /// Statement bytes.
+    #[n(0)]
+    pub statements: Vec<ByteVec>,
+    /// Number of all statements.
+    #[n(1)]
+    pub total: u64,
+    /// Head over all of them.
+    #[n(2)]
+    pub head: Hash,
+}
+
+/// A camera and a half-open span of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SpanBody {
+    /// The camera.
+    #[n(0)]
+    pub camera: CameraId,
+    /// First instant wanted.
+    #[n(1)]
+    pub from: UtcNanos,
+    /// First instant no longer wanted.
+    #[n(2)]
+    pub until: UtcNanos,
+    /// Why the client asks: decides which right is needed.
+    #[n(3)]
+    pub action: Action,
+}
+
+/// One segment file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SegmentInfo {
+    /// The epoch; one file per epoch.
+    #[n(0)]
+    pub epoch: EpochNo,
+    /// Start of the epoch.
+    #[n(1)]
+    pub starts: UtcNanos,
+    /// End of the epoch (of what is recorded, once closed).
+    #[n(2)]
+    pub ends: UtcNanos,
+    /// Bytes known to be durable.
+    #[n(3)]
+    pub bytes: u64,
+    /// Whether it is still being written.
+    #[n(4)]
+    pub running: bool,
+    /// Offset of the last key fragment at or before the start of the span asked for; the head's length at the least.
+    #[n(5)]
+    pub seek: u64,
+}
+
+/// How a stretch of camera time is accounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum CoverageKind {
+    /// Recorded and durable.
+    #[n(0)]
+    Recorded,
+    /// Not recorded; the cause is given.
+    #[n(1)]
+    Lost,
+    /// Not recorded because somebody entitled paused it.
+    #[n(2)]
+    Paused,
+    /// Was recorded, is erased.
+    #[n(3)]
+    Erased,
+}
+
+/// A stretch of accounted camera time.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CoverageSpan {
+    /// Start.
+    #[n(0)]
+    pub from: UtcNanos,
+    /// End (exclusive).
+    #[n(1)]
+    pub until: UtcNanos,
+    /// What became of it.
+    #[n(2)]
+    pub kind: CoverageKind,
+    /// Cause or actor, empty for recorded.
+    #[n(3)]
+    pub cause: String,
+}
+
+/// Answer to [`Method::Segments`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SegmentsPage {
+    /// Oldest first.
+    #[n(0)]
+    pub segments: Vec<SegmentInfo>,
+    /// Oldest first, contiguous.
+    #[n(1)]
+    pub coverage: Vec<CoverageSpan>,
+    /// Where to ask on when the span held more than one page; `None` at the end.
+    #[n(2)]
+    pub next: Option<UtcNanos>,
+}
+
+/// Body of [`Method::Open`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OpenBody {
+    /// The camera.
+    #[n(0)]
+    pub camera: CameraId,
+    /// At most [`OPEN_EPOCHS_MAX`], for [`Action::WatchLive`] empty: the running one is meant.
+    #[n(1)]
+    pub epochs: Vec<EpochNo>,
+    /// Live, playback or export.
+    #[n(2)]
+    pub action: Action,
+    /// For export: why, in the asker's words (goes to the ledger's details); at most 400 bytes.
+    #[n(3)]
+    pub purpose: String,
+}
+
+/// One sealed X.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SealedX {
+    /// The epoch.
+    #[n(0)]
+    pub epoch: EpochNo,
+    /// `peri_seal::wrap::seal_x` output, bound to this request's nonce.
+    #[n(1)]
+    pub sealed: ByteVec,
+}
+
+/// Answer to [`Method::Open`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OpenedPage {
+    /// In the order asked for; epochs already erased are missing.
+    #[n(0)]
+    pub keys: Vec<SealedX>,
+}
+
+/// Body of [`Method::Fetch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct FetchBody {
+    /// The camera.
+    #[n(0)]
+    pub camera: CameraId,
+    /// The epoch.
+    #[n(1)]
+    pub epoch: EpochNo,
+    /// First byte wanted.
+    #[n(2)]
+    pub offset: u64,
+    /// Bytes wanted at most; `None`: to the end.
+    #[n(3)]
+    pub length: Option<u64>,
+    /// Keep streaming what is appended until the epoch closes (live).
+    #[n(4)]
+    pub follow: bool,
+    /// Live, playback or export, as in the open request.
+    #[n(5)]
+    pub action: Action,
+}
+
+/// Answer to [`Method::Health`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Health {
+    /// The appliance's clock.
+    #[n(0)]
+    pub now: UtcNanos,
+    /// One per camera.
+    #[n(1)]
+    pub cameras: Vec<CameraHealth>,
+    /// Alarms that stand, newest first, as text.
+    #[n(2)]
+    pub alarms: Vec<String>,
+    /// Free bytes of the store's file system.
+    #[n(3)]
+    pub free_bytes: u64,
+    /// Notices as in the birth certificate.
+    #[n(4)]
+    pub notices: Vec<String>,
+}
+
+/// State of a camera without a word about its picture.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CameraHealth {
+    /// The camera.
+    #[n(0)]
+    pub camera: CameraId,
+    /// Recorded and durable up to here; `None` before the first picture.
+    #[n(1)]
+    pub recorded_until: Option<UtcNanos>,
+    /// Why it is not recording now; empty while it is.
+    #[n(2)]
+    pub lost: String,
+    /// Running epoch.
+    #[n(3)]
+    pub epoch: Option<EpochNo>,
+}
+
+/// Body of [`Method::Ledger`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct LedgerBody {
+    /// First leaf index wanted.
+    #[n(0)]
+    pub from: u64,
+}
+
+/// Entries of the woven tree in leaf order.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LedgerPage {
+    /// Entry bytes (leaves).
+    #[n(0)]
+    pub entries: Vec<ByteVec>,
+    /// Size of the tree.
+    #[n(1)]
+    pub size: u64,
+    /// The newest signed checkpoint covering at least these entries; empty before the first.
+    #[n(2)]
+    pub checkpoint: String,
+}
+
+/// Strict decoding: canonical form only, nothing behind it.
+///
+/// # Errors
+/// What minicbor says, or that the bytes are not the canonical form of what they decode to.
+pub fn decode_strict<'b, T>(bytes: &'b [u8]) -> Result<T, minicbor::decode::Error>
+where
+    T: Decode<'b, ()> + Encode<()>,
+{
+    let value: T = minicbor::decode(bytes)?;
+    match minicbor::to_vec(&value) {
+        Ok(again) if again == bytes => Ok(value),
+        _ => Err(minicbor::decode::Error::message("not in canonical form")),
+    }
+}
+
+/// Signs a request for a whole [`KeyPair`].
+#[must_use]
+pub fn sign_request(vm: VmId, method: Method, body: Vec<u8>, nonce: Nonce, who: &KeyPair) -> SignedRequest {
+    SignedRequest::sign(vm, method, body, nonce, who.fingerprint(), who.signing())
+}

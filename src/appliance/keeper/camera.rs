@@ -1,0 +1,309 @@
+//! One camera in keeper's hands: its set-up, its epochs, the link to its recorder.
+
+use super::epoch::{Audience, Epoch, end_of, make};
+use super::files::Identity;
+use super::RecorderLink;
+use crate::link::LinkError;
+use crate::message::{
+    AuthQuestion, CameraSetup, CameraTrust, EpochHandout, KeeperToRecorder, KeeperToScribe, RecorderToKeeper,
+    SecretBytes,
+};
+use peri_domain::{CameraId, EpochNo, UtcNanos};
+use peri_media::auth;
+use peri_roster::{Roster, Verified};
+use peri_sandbox::durable;
+use peri_sandbox::poll::Token;
+use peri_seal::device::open_on_device;
+use peri_seal::record::{EpochId, EpochRecord};
+use peri_seal::secret::XSecret;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// How long before its start the next epoch is asked for: time enough for a restart of scribe.
+const AHEAD: Duration = Duration::from_secs(60);
+/// An epoch whose recorder never said that it began the next one is dropped so long after its end.
+const LINGER: Duration = Duration::from_secs(30);
+/// A failed preparation is tried again after so long.
+const RETRY: Duration = Duration::from_secs(2);
+/// A preparation without answer is asked again after so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a successful preparation tells scribe.
+pub(super) struct Opened {
+    pub(super) record: EpochRecord,
+    pub(super) head_len: u64,
+}
+
+pub(super) struct Camera {
+    id: CameraId,
+    setup: Option<peri_roster::body::CameraSetup>,
+    pub(super) link: Option<RecorderLink>,
+    pub(super) token: Option<Token>,
+    /// Front: running (or first to run); behind it the next.
+    epochs: VecDeque<Epoch>,
+    /// Handed out, then replaced before their start because recipients changed.
+    superseded: Vec<EpochNo>,
+    /// When scribe was asked for the next epoch, on the monotonic clock.
+    asked: Option<Duration>,
+    not_before: Duration,
+}
+
+impl Camera {
+    pub(super) fn new(id: CameraId) -> Self {
+        Self {
+            id,
+            setup: None,
+            link: None,
+            token: None,
+            epochs: VecDeque::new(),
+            superseded: Vec::new(),
+            asked: None,
+            not_before: Duration::ZERO,
+        }
+    }
+
+    /// Takes the set-up from the roster; a recorder that runs is told when it changed.
+    pub(super) fn set_up(&mut self, setup: &peri_roster::body::CameraSetup) {
+        if self.setup.as_ref() != Some(setup) {
+            self.setup = Some(setup.clone());
+            self.send_setup();
+        }
+    }
+
+    /// The TCP port of the camera's URL; 0 (nothing may be reached) when it has none, which the roster refuses.
+    pub(super) fn port(&self) -> u16 {
+        let url = self.setup.as_ref().and_then(|setup| peri_media::rtsp::Url::parse(&setup.url).ok());
+        url.map_or(0, |url| {
+            let default = if url.scheme() == "rtsps" { 322 } else { 554 };
+            url.port().unwrap_or(default)
+        })
+    }
+
+    pub(super) fn link(&mut self, link: RecorderLink, token: Token) {
+        self.link = Some(link);
+        self.token = Some(token);
+        self.send_setup();
+    }
+
+    pub(super) fn unlink(&mut self) {
+        self.link = None;
+        self.token = None;
+    }
+
+    fn send_setup(&mut self) {
+        let Some(setup) = &self.setup else { return };
+        let trust = match &setup.trust {
+            peri_roster::body::Trust::Pin(pin) => CameraTrust::Pin(*pin),
+            peri_roster::body::Trust::Ca(der) => CameraTrust::Ca(der.clone().into()),
+            peri_roster::body::Trust::Plain => CameraTrust::PlainException,
+        };
+        let setup = CameraSetup { url: setup.url.clone(), trust };
+        self.send(KeeperToRecorder::Camera(setup), None);
+    }
+
+    fn send(&mut self, message: KeeperToRecorder, fd: Option<OwnedFd>) {
+        let Some(link) = &mut self.link else { return };
+        let sent = match fd {
+            Some(fd) => link.send_with(message, fd),
+            None => link.send(message),
+        };
+        if sent.is_err() {
+            self.unlink();
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        if self.link.as_mut().is_some_and(|link| link.flush().is_err()) {
+            self.unlink();
+        }
+    }
+
+    /// Epochs to be handed out again to a fresh recorder.
+    pub(super) fn in_hand(&self) -> Vec<EpochNo> {
+        self.epochs.iter().map(|epoch| epoch.no).collect()
+    }
+
+    /// Epochs that no recorder has (it was not there, or scribe died before passing the file).
+    pub(super) fn unopened(&self) -> Vec<EpochNo> {
+        self.epochs.iter().filter(|epoch| epoch.run == 0).map(|epoch| epoch.no).collect()
+    }
+
+    pub(super) fn forget_question(&mut self) {
+        self.asked = None;
+    }
+
+    pub(super) fn prepare_failed(&mut self, _why: &str, now: Duration) {
+        self.asked = None;
+        self.not_before = now + RETRY;
+    }
+
+    /// Asks for an epoch when one is needed: none runs, the running one ends soon, or its audience changed.
+    pub(super) fn tick(
+        &mut self,
+        roster: &Verified<Roster>,
+        now: UtcNanos,
+        monotonic: Duration,
+        longest: Duration,
+        questions: &mut Vec<KeeperToScribe>,
+        id: CameraId,
+    ) {
+        while self.epochs.len() > 1 && self.epochs.front().is_some_and(|front| front.ends + LINGER <= now) {
+            self.epochs.pop_front();
+        }
+        if self.epochs.len() == 1 && self.epochs.front().is_some_and(|front| front.ends + LINGER <= now) {
+            self.epochs.clear();
+        }
+        if self.asked.is_some_and(|asked| monotonic.saturating_sub(asked) > PATIENCE) {
+            self.asked = None;
+        }
+        if self.asked.is_some() || monotonic < self.not_before || !self.needs_epoch(roster, now, longest) {
+            return;
+        }
+        self.asked = Some(monotonic);
+        questions.push(KeeperToScribe::Prepare { camera: id });
+    }
+
+    fn needs_epoch(&self, roster: &Verified<Roster>, now: UtcNanos, longest: Duration) -> bool {
+        let same = |epoch: &Epoch, at| {
+            // An audience that cannot be formed (too many recipients) changes nothing: recording goes on.
+            Audience::of(roster, self.id, at).map_or(true, |audience| audience.digest == epoch.audience)
+        };
+        match (self.epochs.front(), self.epochs.get(1)) {
+            (None, _) => true,
+            (Some(front), None) => {
+                let ahead = AHEAD.min(longest / 2);
+                now + ahead >= front.ends || !same(front, now.max(front.starts))
+            }
+            (Some(front), Some(next)) => {
+                (now < front.ends && next.starts > now && !same(front, now)) || !same(next, next.starts.max(now))
+            }
+        }
+    }
+
+    /// Makes the epoch that scribe prepared and writes the head of its segment, durable on return.
+    pub(super) fn prepared(
+        &mut self,
+        identity: &Identity,
+        roster: &Verified<Roster>,
+        no: EpochNo,
+        x: &[u8; 32],
+        fd: &OwnedFd,
+        now: UtcNanos,
+        longest: Duration,
+    ) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+        self.asked = None;
+        let starts = match self.epochs.front() {
+            // The running epoch still fits: the new one follows it without a gap.
+            Some(front)
+                if front.ends > now
+                    && Audience::of(roster, self.id, now.max(front.starts))?.digest == front.audience =>
+            {
+                front.ends
+            }
+            _ => now,
+        };
+        let mut jitter = [0; 1];
+        getrandom::fill(&mut jitter)?;
+        let ends = end_of(roster, self.id, starts, longest, jitter[0]);
+        let audience = Audience::of(roster, self.id, starts)?;
+        let id = EpochId { vm: identity.vm, camera: self.id, epoch: no };
+        let x = XSecret::from_bytes(*x);
+        let made = make(&identity.device, id, (starts, ends), &x, &audience, roster)?;
+        let file = File::from(fd.as_fd().try_clone_to_owned()?);
+        durable::write_all_at(&file, &made.head, 0)?;
+        durable::sync_data(&file)?;
+        while self.epochs.len() > 1 {
+            if let Some(replaced) = self.epochs.pop_back() {
+                self.superseded.push(replaced.no);
+            }
+        }
+        let head_len = made.head.len() as u64;
+        self.epochs.push_back(Epoch {
+            no,
+            record_hash: made.record.hash(),
+            key: made.key,
+            run: 0,
+            starts,
+            ends,
+            head_len,
+            audience: audience.digest,
+        });
+        Ok(Opened { record: made.record, head_len })
+    }
+
+    /// Hands an epoch to the recorder. The run rises at every hand-out, so that a recorder which died between sending
+    /// a fragment and writing it never seals another one under the same nonce.
+    pub(super) fn hand_out(&mut self, no: EpochNo, fd: OwnedFd) {
+        if self.link.is_none() {
+            return;
+        }
+        let Some(epoch) = self.epochs.iter_mut().find(|epoch| epoch.no == no) else { return };
+        let Some(run) = epoch.run.checked_add(1) else { return };
+        epoch.run = run;
+        let handout = EpochHandout {
+            epoch: no,
+            record_hash: epoch.record_hash,
+            key: SecretBytes(*epoch.key.as_bytes()),
+            run,
+            starts: epoch.starts,
+            ends: epoch.ends,
+            head_len: epoch.head_len,
+        };
+        self.send(KeeperToRecorder::Epoch(handout), Some(fd));
+    }
+
+    /// Serves what the recorder asks. `discard` receives epochs that were replaced and never begun, `reopen` those whose
+    /// file scribe must pass again.
+    pub(super) fn hear(
+        &mut self,
+        identity: &Identity,
+        discard: &mut Vec<EpochNo>,
+        reopen: &mut Vec<EpochNo>,
+    ) -> Result<(), LinkError> {
+        loop {
+            let Some(link) = &mut self.link else { return Ok(()) };
+            let Some((message, _)) = link.recv()? else { return Ok(()) };
+            match message {
+                RecorderToKeeper::NeedsAuth(question) => {
+                    // No answer: the recorder's own time-out names the password as the cause.
+                    if let Some(answer) = self.authorize(identity, question) {
+                        self.send(KeeperToRecorder::Authorization(answer), None);
+                    }
+                }
+                RecorderToKeeper::Again { epoch, damaged: true } => self.epochs.retain(|known| known.no != epoch),
+                RecorderToKeeper::Again { epoch, damaged: false } => {
+                    reopen.extend(self.epochs.iter().map(|known| known.no).filter(|no| *no == epoch));
+                }
+                RecorderToKeeper::Began(no) => {
+                    while self.epochs.front().is_some_and(|front| front.no < no) && self.epochs.len() > 1 {
+                        self.epochs.pop_front();
+                    }
+                    self.superseded.retain(|replaced| *replaced != no);
+                    let (old, keep) = self.superseded.iter().partition(|replaced| **replaced < no);
+                    self.superseded = keep;
+                    discard.extend::<Vec<EpochNo>>(old);
+                }
+            }
+        }
+    }
+
+    fn authorize(&self, identity: &Identity, question: AuthQuestion) -> Option<String> {
+        let setup = self.setup.as_ref()?;
+        if question.challenge.scheme == auth::Scheme::Basic && !question.tls {
+            return None;
+        }
+        let password = if setup.sealed_password.is_empty() {
+            zeroize::Zeroizing::new(Vec::new())
+        } else {
+            let purpose = peri_domain::purpose::camera_password(self.id);
+            open_on_device(&identity.device, &purpose, &setup.sealed_password).ok()?
+        };
+        let password = std::str::from_utf8(&password).ok()?;
+        let mut cnonce = [0; 16];
+        getrandom::fill(&mut cnonce).ok()?;
+        let cnonce = peri_domain::Nonce(cnonce).to_string();
+        auth::answer(&question.challenge, &setup.user, password, &cnonce).ok().map(|answer| answer.as_str().to_owned())
+    }
+}

@@ -1,0 +1,383 @@
+//! recorder: one process for one camera. It speaks RTSP, seals what comes in and appends it to a segment file that was
+//! handed to it; it names no file, listens nowhere and holds plaintext for a quarter of a second.
+//!
+//! ```text
+//!  idle ──set-up known──▶ connecting ──TCP, TLS──▶ asking (OPTIONS … PLAY) ──▶ playing
+//!    ▲                        │                       │                         │
+//!    └── back-off with jitter ◀── error: lost(cause) ─┴─────────────────────────┘
+//! ```
+//! Epochs come from keeper one ahead. The switch is by time: what arrives after the start of the next epoch is sealed
+//! under the next key, in the middle of a group of pictures if need be, so a grant's edge is kept.
+//! Durability point: `fdatasync` per group of pictures or 2 s; scribe hears of bytes only after it.
+
+mod dns;
+mod session;
+mod tls;
+mod writer;
+
+use crate::boot::{self, Control};
+use crate::link::Link;
+use crate::message::{
+    AuthQuestion, CameraSetup, Event, KeeperToRecorder, Order, Peer, RecorderToKeeper, RecorderToScribe, Report,
+    ScribeToRecorder, Start,
+};
+use peri_domain::UtcNanos;
+use peri_ledger::EntryType;
+use peri_media::auth::Answer;
+use peri_sandbox::clock::{Clock, SystemClock};
+use peri_sandbox::landlock::Rules;
+use peri_sandbox::poll::{Interest, Poller, Ready, Token};
+use session::{Session, SessionError};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use writer::Writer;
+
+type KeeperLink = Link<RecorderToKeeper, KeeperToRecorder>;
+type ScribeLink = Link<RecorderToScribe, ScribeToRecorder>;
+
+const CONTROL: Token = Token(0);
+const KEEPER: Token = Token(1);
+const SCRIBE: Token = Token(2);
+const CAMERA: Token = Token(3);
+
+/// While nothing comes from the camera by itself, the loop looks around this often.
+const IDLE: Duration = Duration::from_millis(250);
+/// A loss is reported this often while it lasts.
+const LOST_EVERY: Duration = Duration::from_secs(2);
+/// First and longest wait before the camera is tried again; doubled in between, with a jitter of a quarter.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+/// See [`RETRY_MIN`].
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A session that played so long was good: the next loss begins with the shortest wait.
+const GOOD_SESSION: Duration = Duration::from_secs(10);
+
+struct Recorder {
+    clock: SystemClock,
+    poller: Poller,
+    resolvers: Vec<SocketAddr>,
+    keeper: Option<KeeperLink>,
+    scribe: Option<ScribeLink>,
+    setup: Option<CameraSetup>,
+    session: Option<Session>,
+    writer: Writer,
+    retry_at: Duration,
+    retry: Duration,
+    /// Why nothing is recorded; `None` while pictures come.
+    lost: Option<String>,
+    lost_since: UtcNanos,
+    lost_reported: Duration,
+    announced: Option<String>,
+}
+
+/// Runs the role until the supervisor stops it or goes away.
+///
+/// # Errors
+/// What made it impossible to start.
+pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
+    let (start, _) = control.start()?;
+    let Start::Recorder { resolvers, port, need_landlock, .. } = start else {
+        anyhow::bail!("recorder was started as something else")
+    };
+    // The TLS library tests itself at first use, for which it may open files: before the walls.
+    tls::warm_up();
+    let clock = SystemClock;
+    let poller = Poller::new()?;
+    poller.add(&control, CONTROL, Interest::Read)?;
+    let rules = Rules { connect_ports: vec![port], ..Rules::default() };
+    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Recorder, &rules, need_landlock)?;
+    control.report(&Report::Ready { landlock_abi })?;
+    let now = clock.utc();
+    let mut recorder = Recorder {
+        resolvers: resolvers.iter().filter_map(|text| text.parse().ok()).collect(),
+        keeper: None,
+        scribe: None,
+        setup: None,
+        session: None,
+        writer: Writer::new(now),
+        retry_at: Duration::ZERO,
+        retry: RETRY_MIN,
+        lost: Some("the recorder is starting".into()),
+        lost_since: now,
+        lost_reported: clock.monotonic(),
+        announced: None,
+        clock,
+        poller,
+    };
+    recorder.serve(&mut control)
+}
+
+impl Recorder {
+    fn serve(&mut self, control: &mut Control) -> anyhow::Result<()> {
+        let mut ready: Vec<Ready> = Vec::new();
+        loop {
+            let wait = self.wait();
+            self.poller.wait(&mut ready, Some(wait))?;
+            for event in &ready {
+                match event.token {
+                    CONTROL => {
+                        while let Some((order, fd)) = control.poll()? {
+                            if self.obey(order, fd)? {
+                                self.finish();
+                                return Ok(());
+                            }
+                        }
+                        if control.is_gone() {
+                            self.finish();
+                            return Ok(());
+                        }
+                    }
+                    KEEPER => self.hear_keeper(),
+                    SCRIBE => self.hear_scribe(),
+                    _ => {}
+                }
+            }
+            self.turn();
+        }
+    }
+
+    /// How long nothing needs to be done: the next epoch's start, the camera's next bytes, a time-out.
+    fn wait(&self) -> Duration {
+        let (now, utc) = (self.clock.monotonic(), self.clock.utc());
+        let mut wait = IDLE;
+        if let Some(session) = &self.session {
+            wait = wait.min(session.wait(now));
+        } else if self.setup.is_some() {
+            wait = wait.min(self.retry_at.saturating_sub(now));
+        }
+        if let Some(next) = self.writer.next_switch(utc) {
+            wait = wait.min(next);
+        }
+        wait.max(Duration::from_millis(1))
+    }
+
+    /// `true`: end.
+    fn obey(&mut self, order: Order, fd: Option<OwnedFd>) -> anyhow::Result<bool> {
+        match (order, fd) {
+            (Order::Link(Peer::Keeper), Some(fd)) => {
+                let link = KeeperLink::new(fd);
+                self.poller.add(&link, KEEPER, Interest::Read)?;
+                self.keeper = Some(link);
+            }
+            (Order::Link(Peer::Scribe), Some(fd)) => {
+                let link = ScribeLink::new(fd);
+                self.poller.add(&link, SCRIBE, Interest::Read)?;
+                self.scribe = Some(link);
+                self.announced = None;
+            }
+            (Order::Stop, _) => return Ok(true),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// One turn: read what came, switch epochs, write, report.
+    fn turn(&mut self) {
+        self.take_input();
+        let (utc, monotonic) = (self.clock.utc(), self.clock.monotonic());
+        if self.writer.switch_is_due(utc, monotonic) {
+            if let Some(session) = &mut self.session {
+                session.cut(&mut self.writer);
+            }
+            if let Some(began) = self.writer.switch(utc, monotonic) {
+                self.tell_keeper(RecorderToKeeper::Began(began));
+            }
+        }
+        if let Some(error) = self.writer.take_error() {
+            if error.disk_full {
+                self.tell_scribe(RecorderToScribe::DiskFull);
+            }
+            self.lose(error.cause);
+            if let Some((epoch, damaged)) = error.hand_out_again {
+                self.tell_keeper(RecorderToKeeper::Again { epoch, damaged });
+            }
+        }
+        for event in self.writer.take_events() {
+            self.tell_scribe(RecorderToScribe::Event(event));
+        }
+        self.writer.sync_if_due(monotonic);
+        for progress in self.writer.take_progress() {
+            self.lost = None;
+            self.announced = None;
+            self.lost_since = progress.until;
+            self.tell_scribe(RecorderToScribe::Progress(progress));
+        }
+        if self.session.is_none() && self.setup.is_some() && monotonic >= self.retry_at {
+            self.connect();
+        }
+        self.report_loss(utc, monotonic);
+        if self.keeper.as_mut().is_some_and(|link| link.flush().is_err()) {
+            self.keeper = None;
+        }
+        if self.scribe.as_mut().is_some_and(|link| link.flush().is_err()) {
+            self.scribe = None;
+        }
+    }
+
+    fn connect(&mut self) {
+        let Some(setup) = &self.setup else { return };
+        match Session::connect(setup, &self.resolvers, &self.clock) {
+            Ok(session) => {
+                if let Some(deviation) = session.deviation() {
+                    let event = Event::new(EntryType::CryptoDeviation, None, deviation);
+                    self.tell_scribe(RecorderToScribe::Event(event));
+                }
+                // While the session is set up the camera's bytes wake the loop; once it plays, the clock does.
+                let _ = self.poller.add(session.socket(), CAMERA, Interest::Read);
+                self.session = Some(session);
+                self.take_input();
+            }
+            Err(error) => self.hang_up(&error),
+        }
+    }
+
+    fn take_input(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let (utc, monotonic) = (self.clock.utc(), self.clock.monotonic());
+        let was_playing = session.is_playing();
+        let outcome = session.turn(utc, monotonic, &mut self.writer);
+        if !was_playing && session.is_playing() {
+            let _ = self.poller.remove(session.socket());
+        }
+        match outcome {
+            Ok(questions) => {
+                for challenge in questions {
+                    let tls = self.session.as_ref().is_some_and(Session::is_tls);
+                    self.tell_keeper(RecorderToKeeper::NeedsAuth(AuthQuestion { challenge, tls }));
+                }
+            }
+            Err(error) => self.hang_up(&error),
+        }
+    }
+
+    /// The camera is gone, or never was: what is complete is written, the cause is told, and it is tried again later.
+    fn hang_up(&mut self, error: &SessionError) {
+        let now = self.clock.monotonic();
+        if let Some(mut session) = self.session.take() {
+            session.cut(&mut self.writer);
+            if session.played_for(now) >= GOOD_SESSION {
+                self.retry = RETRY_MIN;
+            }
+            let _ = self.poller.remove(session.socket());
+        }
+        self.writer.camera_gone();
+        let mut jitter = [0; 1];
+        let _ = getrandom::fill(&mut jitter);
+        let spread = 0.75 + f64::from(jitter[0]) / 255.0 / 2.0;
+        self.retry_at = now + self.retry.mul_f64(spread);
+        self.retry = (self.retry * 2).min(RETRY_MAX);
+        self.lose(error.to_string());
+    }
+
+    fn lose(&mut self, cause: String) {
+        if self.lost.is_none() {
+            self.lost_since = self.writer.durable_until().unwrap_or(self.lost_since);
+        }
+        if self.lost.as_ref() != Some(&cause) {
+            // A new cause is told at once.
+            self.lost_reported = Duration::ZERO;
+        }
+        self.lost = Some(cause);
+    }
+
+    fn report_loss(&mut self, utc: UtcNanos, now: Duration) {
+        if self.lost.is_none() && !self.writer.has_epoch() {
+            self.lose("no epoch: keeper or scribe does not answer".into());
+        }
+        let Some(cause) = &self.lost else { return };
+        if now.saturating_sub(self.lost_reported) < LOST_EVERY || utc <= self.lost_since {
+            return;
+        }
+        self.lost_reported = now;
+        let message = RecorderToScribe::Lost { since: self.lost_since, until: utc, cause: cause.clone() };
+        if self.scribe.is_some() {
+            self.lost_since = utc;
+            self.tell_scribe(message);
+        }
+    }
+
+    fn hear_keeper(&mut self) {
+        loop {
+            let received = match &mut self.keeper {
+                Some(link) => link.recv(),
+                None => return,
+            };
+            match received {
+                Ok(Some((message, fd))) => self.on_keeper(message, fd),
+                Ok(None) => return,
+                Err(_) => {
+                    self.keeper = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_keeper(&mut self, message: KeeperToRecorder, fd: Option<OwnedFd>) {
+        match message {
+            KeeperToRecorder::Camera(setup) => {
+                if self.setup.as_ref() != Some(&setup) {
+                    if let Some(mut session) = self.session.take() {
+                        session.cut(&mut self.writer);
+                        self.writer.camera_gone();
+                        let _ = self.poller.remove(session.socket());
+                    }
+                    self.setup = Some(setup);
+                    self.retry_at = Duration::ZERO;
+                }
+            }
+            KeeperToRecorder::Epoch(handout) => {
+                if let Some(fd) = fd {
+                    self.writer.take_epoch(handout, fd);
+                }
+            }
+            KeeperToRecorder::Authorization(value) => {
+                let now = self.clock.monotonic();
+                if let (Some(session), Some(answer)) = (&mut self.session, Answer::from_header(value)) {
+                    session.authorize(&answer, now);
+                }
+            }
+        }
+    }
+
+    fn hear_scribe(&mut self) {
+        loop {
+            let received = match &mut self.scribe {
+                Some(link) => link.recv(),
+                None => return,
+            };
+            match received {
+                Ok(Some((ScribeToRecorder::Room, _))) => self.retry_at = Duration::ZERO,
+                Ok(None) => return,
+                Err(_) => {
+                    self.scribe = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn tell_keeper(&mut self, message: RecorderToKeeper) {
+        if self.keeper.as_mut().is_some_and(|link| link.send(message).is_err()) {
+            self.keeper = None;
+        }
+    }
+
+    fn tell_scribe(&mut self, message: RecorderToScribe) {
+        if self.scribe.as_mut().is_some_and(|link| link.send(message).is_err()) {
+            self.scribe = None;
+        }
+    }
+
+    /// The end: what is in hand is written with its final fragment, and scribe hears of it.
+    fn finish(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.cut(&mut self.writer);
+            session.goodbye(self.clock.monotonic());
+        }
+        self.writer.close();
+        for progress in self.writer.take_progress() {
+            self.tell_scribe(RecorderToScribe::Progress(progress));
+        }
+    }
+}

@@ -1,0 +1,721 @@
+//! scribe: the database, X, the ledger and its keys; no E, no network.
+//!
+//! One thread owns everything. It draws X and opens segment files for keeper, takes progress from recorders, answers
+//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. Calls to
+//! PostgreSQL are bounded by a few seconds; epochs are asked for a minute ahead, so recording never waits for them.
+//!
+//! Order of a disclosure: signature, nonce, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
+
+mod books;
+mod erasure;
+mod index;
+mod requests;
+mod tail;
+
+use crate::boot::{self, Control};
+use crate::link::Link;
+use crate::message::{
+    Event, KeeperToScribe, Order, Peer, PortalToScribe, RecorderToScribe, Report, ScribeStart, ScribeToKeeper,
+    ScribeToPortal, ScribeToRecorder, SecretBytes, Start,
+};
+use anyhow::Context as _;
+use books::Books;
+use index::Index;
+use peri_access::Nonces;
+use peri_domain::{CameraId, EpochNo, Hash, Nonce, UtcNanos, VmId, limits};
+use peri_ledger::{EntryType, LedgerKeys};
+use peri_roster::{Anchor, Roster, RosterSet, Verified};
+use peri_sandbox::clock::{Clock, JumpDetector, SystemClock};
+use peri_sandbox::durable::{self, Dir};
+use peri_sandbox::poll::{Interest, Poller, Ready, Token};
+use peri_seal::keys::UserPublic;
+use peri_store::coverage::Coverage;
+use peri_store::db::Db;
+use peri_store::root::tpm::TpmNv;
+use peri_store::retention::SegmentState;
+use peri_store::schema::Endpoint;
+use peri_store::segments::SegmentStore;
+use peri_store::xfile::disk::DiskKeys;
+use peri_store::xfile::{SLOTS_DEFAULT, XFile};
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+const TICK: Duration = Duration::from_millis(250);
+const FLUSH: Duration = Duration::from_millis(5);
+/// A clock that moves by more than this between two ticks has jumped.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+/// Roster statements may come and questions wait; a keeper that does not answer so long has lost them.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(20);
+
+const CONTROL: Token = Token(0);
+const KEEPER: Token = Token(1);
+const PORTAL: Token = Token(2);
+const RECORDERS: u64 = 3;
+
+type KeeperLink = Link<ScribeToKeeper, KeeperToScribe>;
+type PortalLink = Link<ScribeToPortal, PortalToScribe>;
+type RecorderLink = Link<ScribeToRecorder, RecorderToScribe>;
+
+/// Who this appliance is, as keeper says.
+struct Identity {
+    vm: VmId,
+    device: UserPublic,
+    provisioning: Hash,
+    claim_key: peri_domain::Fingerprint,
+}
+
+/// A recorder's link and what is known of its camera.
+struct Recorder {
+    link: RecorderLink,
+    token: Token,
+}
+
+/// A portal question that waits for keeper.
+struct Waiting {
+    portal_id: u64,
+    since: Duration,
+}
+
+struct Scribe {
+    start: ScribeStart,
+    clock: SystemClock,
+    jumps: JumpDetector,
+    poller: Poller,
+    dir: Dir,
+    store: SegmentStore,
+    xfile: XFile<DiskKeys, TpmNv>,
+    ledger_keys: Vec<String>,
+    books: Option<Books>,
+    early_events: Vec<peri_ledger::Event>,
+    identity: Option<Identity>,
+    roster_set: Option<RosterSet>,
+    roster: Option<Verified<Roster>>,
+    statements: Vec<Vec<u8>>,
+    roster_complete: bool,
+    keeper: Option<KeeperLink>,
+    portal: Option<PortalLink>,
+    recorders: BTreeMap<CameraId, Recorder>,
+    next_token: u64,
+    nonces: Nonces,
+    index: Index,
+    tails: tail::Tails,
+    erasure: erasure::Erasure,
+    waiting: HashMap<u64, Waiting>,
+    followers: Vec<(u64, CameraId, EpochNo)>,
+    next_question: u64,
+    alarms: Vec<String>,
+}
+
+/// Runs the role until the supervisor goes away.
+///
+/// # Errors
+/// What made it impossible to start: the TPM, the key file, damaged ledger keys, no sandbox.
+pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
+    let (start, fds) = control.start()?;
+    let Start::Scribe(start) = start else { anyhow::bail!("scribe was started as something else") };
+    let [dir, store]: [OwnedFd; 2] = fds.try_into().map_err(|_| anyhow::anyhow!("scribe needs two directories"))?;
+    let (Start::RootStore, tpm) = control.start()? else { anyhow::bail!("scribe got no root store") };
+    let mut tpm = tpm.into_iter();
+    let connection = tpm.next().context("scribe got no connection to the TPM")?;
+    let state_dir = tpm.next();
+    let (dir, store) = (Dir::from_fd(dir, "scribe")?, Dir::from_fd(store, "store")?);
+    let mut paths = vec![boot::read_write(&dir), boot::read_write(&store)];
+    if Path::new(&start.database_dir).exists() {
+        paths.push(peri_sandbox::landlock::PathRule::new(
+            start.database_dir.clone(),
+            peri_sandbox::landlock::Access::ReadWrite,
+        ));
+    }
+    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &boot::only(paths), start.need_landlock)?;
+    let keys_dir = dir.ensure_dir("x", 0o700)?;
+    let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_DEFAULT)?;
+    let store = SegmentStore::open(&store)?;
+    let clock = SystemClock;
+    let poller = Poller::new()?;
+    poller.add(&control, CONTROL, Interest::Read)?;
+    let mut scribe = Scribe {
+        jumps: JumpDetector::new(&clock, CLOCK_TOLERANCE),
+        clock,
+        poller,
+        dir,
+        xfile,
+        ledger_keys: Vec::new(),
+        books: None,
+        early_events: Vec::new(),
+        identity: None,
+        roster_set: None,
+        roster: None,
+        statements: Vec::new(),
+        roster_complete: false,
+        keeper: None,
+        portal: None,
+        recorders: BTreeMap::new(),
+        next_token: RECORDERS,
+        nonces: Nonces::default(),
+        index: Index::from_files(&store)?,
+        store,
+        tails: tail::Tails::default(),
+        erasure: erasure::Erasure::new(Duration::from_secs(start.rekey_secs.into()), clock.monotonic()),
+        waiting: HashMap::new(),
+        followers: Vec::new(),
+        next_question: 1,
+        alarms: Vec::new(),
+        start,
+    };
+    scribe.after_opening(&opened);
+    control.report(&Report::Ready { landlock_abi })?;
+    scribe.serve(&mut control)
+}
+
+impl Scribe {
+    /// What the opening of the key file did goes to the ledger: erasures that a restart completed count like others.
+    fn after_opening(&mut self, opened: &peri_store::xfile::Opened) {
+        self.record(
+            EntryType::Rekeyed,
+            None,
+            &format!(
+                "start: generation {}, {} keys live, {} erased, {} slots burned{}",
+                opened.generation,
+                opened.live,
+                opened.erased.len(),
+                opened.burned.len(),
+                if opened.recovered { "; an interrupted re-key was completed" } else { "" }
+            ),
+        );
+        for notice in self.start.notices.clone() {
+            match notice.as_str() {
+                "root_store_same_disk" => self.record(
+                    EntryType::RootStoreSameDisk,
+                    None,
+                    "root store and data lie on one file system, as the configuration accepts",
+                ),
+                "unwitnessed" => self.record(EntryType::Unwitnessed, None, "no witness is configured"),
+                _ => {}
+            }
+        }
+    }
+
+    fn serve(&mut self, control: &mut Control) -> anyhow::Result<()> {
+        let mut ready: Vec<Ready> = Vec::new();
+        let mut last_tick = self.clock.monotonic();
+        loop {
+            let waiting = self.has_waiting();
+            self.poller.wait(&mut ready, Some(if waiting { FLUSH } else { TICK }))?;
+            for event in &ready {
+                match event.token {
+                    CONTROL => {
+                        while let Some((order, fd)) = control.poll()? {
+                            if self.obey(order, fd)? {
+                                self.farewell();
+                                return Ok(());
+                            }
+                        }
+                        if control.is_gone() {
+                            return Ok(());
+                        }
+                    }
+                    KEEPER => self.hear_keeper(),
+                    PORTAL => self.hear_portal(),
+                    Token(token) => self.hear_recorder(token),
+                }
+            }
+            if waiting {
+                self.flush_links();
+            }
+            let now = self.clock.monotonic();
+            if now.saturating_sub(last_tick) >= TICK {
+                last_tick = now;
+                self.tick(now);
+            }
+        }
+    }
+
+    /// `true`: the appliance stops.
+    fn obey(&mut self, order: Order, fd: Option<OwnedFd>) -> anyhow::Result<bool> {
+        match (order, fd) {
+            (Order::Link(Peer::Keeper), Some(fd)) => {
+                let link = KeeperLink::new(fd);
+                self.poller.add(&link, KEEPER, Interest::Read)?;
+                self.keeper = Some(link);
+                self.fail_waiting("keeper restarted; send the statement again");
+            }
+            (Order::Link(Peer::Portal), Some(fd)) => {
+                let link = PortalLink::new(fd);
+                self.poller.add(&link, PORTAL, Interest::Read)?;
+                self.portal = Some(link);
+                self.waiting.clear();
+                self.followers.clear();
+            }
+            (Order::Link(Peer::Recorder(camera)), Some(fd)) => {
+                let token = Token(self.next_token);
+                self.next_token += 1;
+                let link = RecorderLink::new(fd);
+                self.poller.add(&link, token, Interest::Read)?;
+                self.recorders.insert(camera, Recorder { link, token });
+            }
+            (Order::Unlink(camera), _) => drop(self.recorders.remove(&camera)),
+            (Order::Record(event), _) => self.take_event(event, None),
+            (Order::Stop, _) => return Ok(true),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// The last entries go out before the process ends; what does not reach PostgreSQL lies in the spool.
+    fn farewell(&mut self) {
+        self.write_tails();
+        self.flush_books();
+    }
+
+    /// The tails of all segments that moved: one entry, and the leaves beside the segments.
+    fn write_tails(&mut self) {
+        let Some((root, leaves)) = self.tails.take(self.clock.monotonic()) else { return };
+        let event = peri_ledger::Event::new(EntryType::SegmentTail, self.clock.utc()).with_digest(root);
+        let written = match &mut self.books {
+            Some(books) => books.append_now(event.clone()),
+            None => return,
+        };
+        match written {
+            Ok(appended) => {
+                if let Err(error) = self.store.write_leaves(appended.seq, &leaves) {
+                    self.alarm(EntryType::StoreGap, None, &error.to_string());
+                }
+            }
+            // Into the spool; the leaves of such an entry are not kept, because its number is not known yet.
+            Err(_) => self.enter(event),
+        }
+    }
+
+    fn flush_books(&mut self) {
+        let (monotonic, utc) = (self.clock.monotonic(), self.clock.utc());
+        let Some(books) = &mut self.books else { return };
+        let flushed = books.flush(monotonic, utc);
+        if let Some(cause) = flushed.went_away {
+            self.alarm(EntryType::StoreGap, None, &format!("{cause}; entries go to the spool, recording goes on"));
+        }
+        if let Some((since, spooled)) = flushed.came_back {
+            let text = format!("PostgreSQL was away since {since}; {spooled} entries came from the spool");
+            self.record(EntryType::SpoolReplayed, None, &text);
+        }
+        if flushed.needs_replay {
+            self.replay_index();
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Link::has_waiting)
+            || self.portal.as_ref().is_some_and(Link::has_waiting)
+            || self.recorders.values().any(|r| r.link.has_waiting())
+    }
+
+    fn flush_links(&mut self) {
+        if self.keeper.as_mut().is_some_and(|l| l.flush().is_err()) {
+            self.keeper = None;
+        }
+        if self.portal.as_mut().is_some_and(|l| l.flush().is_err()) {
+            self.portal = None;
+        }
+        self.recorders.retain(|_, r| r.link.flush().is_ok());
+    }
+
+    fn tell_keeper(&mut self, message: ScribeToKeeper, fd: Option<OwnedFd>) {
+        let Some(link) = &mut self.keeper else { return };
+        let sent = match fd {
+            Some(fd) => link.send_with(message, fd),
+            None => link.send(message),
+        };
+        if sent.is_err() {
+            self.keeper = None;
+        }
+    }
+
+    fn tick(&mut self, monotonic_now: Duration) {
+        if let Some(jump) = self.jumps.check(&self.clock) {
+            let text = format!("the clock moved by {:+.1} s", jump.by_nanos as f64 / 1e9);
+            self.erasure.clock_jumped(monotonic_now);
+            self.alarm(EntryType::ClockJump, None, &text);
+        }
+        if self.books.as_ref().is_some_and(|books| books.is_due(monotonic_now)) {
+            self.flush_books();
+        }
+        if self.tails.is_due(monotonic_now) {
+            self.write_tails();
+        }
+        self.erase_what_is_due(monotonic_now);
+        let late: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| monotonic_now.saturating_sub(waiting.since) > KEEPER_PATIENCE)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            self.answer_waiting(id, Err(requests::away("keeper does not answer; try again in a moment")));
+        }
+    }
+
+    fn hear_keeper(&mut self) {
+        loop {
+            let received = match &mut self.keeper {
+                Some(link) => link.recv(),
+                None => return,
+            };
+            match received {
+                Ok(Some((message, _))) => self.on_keeper(message),
+                Ok(None) => return,
+                Err(_) => {
+                    self.keeper = None;
+                    self.fail_waiting("keeper restarted; send the statement again");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_keeper(&mut self, message: KeeperToScribe) {
+        match message {
+            KeeperToScribe::Identity { vm, device, provisioning, claim_key, .. } => {
+                let anchor = Anchor { vm, claim_key, provisioning, device: device.fingerprint() };
+                self.roster_set = Some(RosterSet::new(anchor));
+                self.statements.clear();
+                self.roster_complete = false;
+                let fresh = self.identity.is_none();
+                self.identity = Some(Identity { vm, device, provisioning, claim_key });
+                if fresh && let Err(error) = self.open_books(vm) {
+                    self.alarms.push(format!("the ledger cannot be opened: {error:#}"));
+                }
+            }
+            KeeperToScribe::Statement(statement) => self.take_statement(&statement),
+            KeeperToScribe::RosterComplete => {
+                self.roster_complete = true;
+                self.renew_roster();
+                self.compare_database();
+            }
+            KeeperToScribe::Prepare { camera } => self.prepare(camera),
+            KeeperToScribe::Opened { camera, record, head_len } => self.opened(camera, &record, head_len),
+            KeeperToScribe::Discard { camera, epoch } => self.discard(camera, epoch),
+            KeeperToScribe::Reopen { camera, epoch } => match self.store.open_append(camera, epoch) {
+                Ok(fd) => self.tell_keeper(ScribeToKeeper::Reopened { camera, epoch }, Some(fd)),
+                Err(error) => self.alarm(EntryType::StoreGap, Some(camera), &error.to_string()),
+            },
+            KeeperToScribe::Event(event) => self.take_event(event, None),
+            KeeperToScribe::Submitted { id, refused } => {
+                let answer = match refused {
+                    None => Ok(minicbor::to_vec(()).expect("encoding into a Vec cannot fail")),
+                    Some(problem) => Err(problem),
+                };
+                self.answer_waiting(id, answer);
+            }
+            KeeperToScribe::Certified { id, certificate } => self.answer_waiting(id, Ok(certificate.into())),
+        }
+    }
+
+    fn open_books(&mut self, vm: VmId) -> anyhow::Result<()> {
+        let origin = peri_ledger::origin_of(vm);
+        let keys = ledger_keys(&self.dir, &origin)?;
+        self.ledger_keys = keys.verify_keys().iter().map(ToString::to_string).collect();
+        let db = Db::new(Endpoint::scribe(Path::new(&self.start.database_dir)), &origin, SystemClock);
+        let mut books = Books::open(db, &self.dir, keys, salt())?;
+        let now = self.clock.monotonic();
+        for event in std::mem::take(&mut self.early_events) {
+            books.record(event, now);
+        }
+        self.books = Some(books);
+        self.account_for_last_run();
+        self.finish_interrupted_erasures();
+        Ok(())
+    }
+
+    /// The account is written every ten seconds; what lies behind its end in the last segment of each camera was
+    /// recorded all the same.
+    fn account_for_last_run(&mut self) {
+        for key in self.index.unfinished() {
+            if let Some(replayed) = index::scan_file(&self.store, key)
+                && let Some((from, until)) = replayed.pictures
+            {
+                self.cover(key.0, from, until, Coverage::Recorded, "");
+                self.book_scan(&replayed);
+            }
+        }
+    }
+
+    fn cover(&mut self, camera: CameraId, from: UtcNanos, until: UtcNanos, state: Coverage, cause: &str) {
+        if let Some(books) = &mut self.books {
+            books.cover(camera, from, until, state, cause);
+        }
+    }
+
+    fn book_state(&mut self, key: (CameraId, EpochNo), state: SegmentState) {
+        if let Some(books) = &mut self.books {
+            books.state(key, state);
+        }
+    }
+
+    fn book_erased(&mut self, camera: CameraId, from: UtcNanos, until: UtcNanos, cause: &str) {
+        if let Some(books) = &mut self.books {
+            books.cover_erased(camera, from, until, cause);
+        }
+    }
+
+    /// What a scan of a file says goes into the index.
+    fn book_scan(&mut self, replayed: &peri_store::fsck::Replayed) {
+        if self.index.running(replayed.row.key.0) == Some(replayed.row.key.1) {
+            return;
+        }
+        if let Some(books) = &mut self.books {
+            books.scanned(replayed.clone());
+        }
+    }
+
+    fn tell_recorders_room(&mut self) {
+        self.recorders.retain(|_, recorder| recorder.link.send(ScribeToRecorder::Room).is_ok());
+    }
+
+    fn take_statement(&mut self, statement: &[u8]) {
+        let Some(set) = &mut self.roster_set else { return };
+        if set.insert(statement).is_err() {
+            self.alarm(EntryType::RosterAlarm, None, "keeper sent a statement that does not verify here");
+            return;
+        }
+        self.statements.push(statement.to_vec());
+        if let Some(books) = &mut self.books {
+            books.statement(statement);
+        }
+        if self.roster_complete {
+            self.renew_roster();
+            let text = self.roster.as_ref().map(|r| format!("{} statements, head {}", r.len(), r.head()));
+            self.record(EntryType::RosterAccepted, None, &text.unwrap_or_default());
+        }
+    }
+
+    fn renew_roster(&mut self) {
+        if let Some(set) = &self.roster_set {
+            self.roster = Some(set.verify(self.clock.utc()));
+        }
+    }
+
+    /// The database's roster is a copy. What it has and keeper has not is offered to keeper, who alone decides; what it
+    /// lacks or adds shows in its head, and keeper raises the alarm.
+    fn compare_database(&mut self) {
+        let Some(books) = &mut self.books else { return };
+        // What keeper just sent is still on its way into the database; only what was there before is compared.
+        let Ok(stored) = books.db().statements() else { return };
+        let Some(set) = &self.roster_set else { return };
+        let mut copy = RosterSet::new(*set.anchor());
+        let mut foreign = Vec::new();
+        for statement in stored {
+            let known = self.statements.contains(&statement);
+            if copy.insert(&statement).is_err() || !known {
+                foreign.push(statement);
+            }
+        }
+        let mark = copy.mark();
+        self.tell_keeper(ScribeToKeeper::DatabaseRoster { head: mark.head, len: mark.count }, None);
+        for statement in foreign {
+            let id = self.next_question;
+            self.next_question += 1;
+            self.tell_keeper(ScribeToKeeper::Submit { id, statement: statement.into() }, None);
+        }
+    }
+
+    /// Draws X and makes the segment file. X is durable before keeper hears of it, the file's name too.
+    fn prepare(&mut self, camera: CameraId) {
+        let epoch = self.index.next_epoch(camera);
+        let drawn = self.xfile.draw(camera, epoch).map_err(|e| e.to_string());
+        let made = drawn.and_then(|x| self.store.create(camera, epoch).map(|fd| (x, fd)).map_err(|e| e.to_string()));
+        match made {
+            Ok((x, fd)) => {
+                let x = SecretBytes(*x.as_bytes());
+                self.tell_keeper(ScribeToKeeper::Prepared { camera, epoch, x }, Some(fd));
+            }
+            Err(why) => {
+                // The number is not used again; an X without a segment is dropped with the next re-key.
+                let _ = self.xfile.drop_keys(&[(camera, epoch)]);
+                self.make_room();
+                self.tell_keeper(ScribeToKeeper::PrepareFailed { camera, why }, None);
+            }
+        }
+    }
+
+    fn opened(&mut self, camera: CameraId, record: &[u8], head_len: u64) {
+        let Ok(record) = peri_seal::record::EpochRecord::from_bytes(record) else { return };
+        let hash = record.hash();
+        let epoch = record.context.epoch;
+        self.index.opened(camera, &record, head_len);
+        let event = peri_ledger::Event::new(EntryType::EpochOpened, self.clock.utc())
+            .with_digest(hash)
+            .with_detail(salt(), &EpochDetail { camera, record: record.to_bytes().into() });
+        self.enter(event);
+        if let Some(books) = &mut self.books {
+            if let Some(segment) = self.index.segment((camera, epoch)) {
+                books.segment_opened(segment.row.clone());
+            }
+        }
+    }
+
+    fn discard(&mut self, camera: CameraId, epoch: EpochNo) {
+        // Head and X of an epoch that nobody recorded into: no picture is lost.
+        let _ = self.xfile.drop_keys(&[(camera, epoch)]);
+        let _ = self.store.unlink(camera, epoch);
+        self.index.remove((camera, epoch));
+        self.book_state((camera, epoch), SegmentState::Erased);
+    }
+
+    fn hear_recorder(&mut self, token: u64) {
+        let Some(camera) =
+            self.recorders.iter().find(|(_, recorder)| recorder.token == Token(token)).map(|(camera, _)| *camera)
+        else {
+            return;
+        };
+        loop {
+            let Some(recorder) = self.recorders.get_mut(&camera) else { return };
+            match recorder.link.recv() {
+                Ok(Some((message, _))) => self.on_recorder(camera, message),
+                Ok(None) => return,
+                Err(_) => {
+                    self.recorders.remove(&camera);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_recorder(&mut self, camera: CameraId, message: RecorderToScribe) {
+        match message {
+            RecorderToScribe::Progress(progress) => {
+                let closed = progress.closed.then_some(progress.epoch);
+                if let Some(was_lost) = self.index.progress(camera, &progress) {
+                    self.record(EntryType::CameraBack, Some(camera), &format!("was lost: {was_lost}"));
+                }
+                self.tails.progress(camera, &progress);
+                if let Some(books) = &mut self.books {
+                    books.progress(camera, &progress);
+                    books.cover(camera, progress.from, progress.until, Coverage::Recorded, "");
+                }
+                if let Some(epoch) = closed {
+                    self.close_segment(camera, epoch);
+                }
+            }
+            RecorderToScribe::Lost { since, until, cause } => {
+                if self.index.lost(camera, &cause) {
+                    self.alarm(EntryType::CameraLost, Some(camera), &cause);
+                }
+                self.cover(camera, since, until, Coverage::Lost, &cause);
+            }
+            RecorderToScribe::Event(event) => self.take_event(event, Some(camera)),
+            RecorderToScribe::DiskFull => self.make_room(),
+        }
+    }
+
+    fn close_segment(&mut self, camera: CameraId, epoch: EpochNo) {
+        self.index.set_state((camera, epoch), SegmentState::Closed);
+        self.book_state((camera, epoch), SegmentState::Closed);
+        self.record(EntryType::SegmentClosed, Some(camera), &format!("epoch {epoch}"));
+        let done: Vec<u64> = self
+            .followers
+            .iter()
+            .filter(|(_, c, e)| (*c, *e) == (camera, epoch))
+            .map(|(id, _, _)| *id)
+            .collect();
+        self.followers.retain(|(_, c, e)| (*c, *e) != (camera, epoch));
+        for id in done {
+            self.tell_portal(ScribeToPortal::Closed { id }, None);
+        }
+    }
+
+    /// Brings rows up to what the files say, after PostgreSQL was away.
+    fn replay_index(&mut self) {
+        for key in self.index.keys().collect::<Vec<_>>() {
+            if let Some(replayed) = index::scan_file(&self.store, key) {
+                self.book_scan(&replayed);
+            }
+        }
+    }
+
+    /// An event from another role. A recorder may only speak of its own camera, and each role only of technical things.
+    fn take_event(&mut self, event: Event, camera: Option<CameraId>) {
+        let Some(kind) = EntryType::from_code(event.code) else { return };
+        if kind.ledger() != peri_ledger::Ledger::Technical {
+            return;
+        }
+        let camera = camera.or(event.camera);
+        let text: String = event.text.chars().take(Event::TEXT_MAX).collect();
+        let alarming = matches!(kind, EntryType::RosterAlarm | EntryType::SandboxViolation | EntryType::RoleDied);
+        if alarming { self.alarm(kind, camera, &text) } else { self.record(kind, camera, &text) }
+    }
+
+    fn alarm(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
+        const ALARMS_MAX: usize = 50;
+        let line = match camera {
+            Some(camera) => format!("{} {kind}: camera {camera}: {text}", self.clock.utc()),
+            None => format!("{} {kind}: {text}", self.clock.utc()),
+        };
+        self.alarms.insert(0, line);
+        self.alarms.truncate(ALARMS_MAX);
+        self.record(kind, camera, text);
+    }
+
+    fn record(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
+        let detail = EventDetail { camera, text: text.to_owned() };
+        let event = peri_ledger::Event::new(kind, self.clock.utc()).with_detail(salt(), &detail);
+        self.enter(event);
+    }
+
+    fn enter(&mut self, event: peri_ledger::Event) {
+        let now = self.clock.monotonic();
+        match &mut self.books {
+            Some(books) => books.record(event, now),
+            None if self.early_events.len() < limits::BATCH_ENTRIES_MAX => self.early_events.push(event),
+            None => {}
+        }
+    }
+}
+
+/// Details of an event: what the commitment of the entry commits to.
+#[derive(Debug, minicbor::Encode, minicbor::Decode)]
+pub(crate) struct EventDetail {
+    /// The camera concerned.
+    #[n(0)]
+    pub camera: Option<CameraId>,
+    /// Plain words.
+    #[n(1)]
+    pub text: String,
+}
+
+/// Details of an opened epoch: the record itself, so that the ledger alone shows who could open what.
+#[derive(Debug, minicbor::Encode, minicbor::Decode)]
+pub(crate) struct EpochDetail {
+    /// The camera.
+    #[n(0)]
+    pub camera: CameraId,
+    /// Encoded epoch record.
+    #[n(1)]
+    pub record: minicbor::bytes::ByteVec,
+}
+
+fn salt() -> Nonce {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).expect("the kernel always has randomness after boot");
+    Nonce(salt)
+}
+
+/// Ledger keys, made at the first start.
+fn ledger_keys(dir: &Dir, origin: &str) -> anyhow::Result<LedgerKeys> {
+    const NAME: &str = "ledger.key";
+    if !dir.has(NAME)? {
+        let keys = LedgerKeys::generate(origin, &mut getrandom::SysRng)?;
+        durable::write_atomic(dir, NAME, &keys.to_bytes()[..], 0o400)?;
+        return Ok(keys);
+    }
+    let bytes = zeroize::Zeroizing::new(dir.read(NAME, LedgerKeys::LEN)?);
+    let bytes: &[u8; LedgerKeys::LEN] = bytes.as_slice().try_into().context(
+        "the ledger's key file is damaged; restore scribe's directory, or the ledger cannot be continued",
+    )?;
+    Ok(LedgerKeys::from_bytes(origin, bytes)?)
+}
+
+/// The next instant after `time`; used for half-open spans.
+pub(super) fn after(time: UtcNanos) -> UtcNanos {
+    UtcNanos(time.0.saturating_add(1))
+}

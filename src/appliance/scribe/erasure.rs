@@ -1,0 +1,200 @@
+//! Erasure: what is past its time, what must go early because the disk is full, and the hourly re-key that makes it true.
+//!
+//! Order: X dropped (durable mark) ─ re-key ─● X gone ─ file unlinked ─ entry *erased*. A restart completes what was cut:
+//! the key file re-keys when it is opened, and a file whose X is gone is unlinked then.
+
+use super::Scribe;
+use peri_ledger::EntryType;
+use peri_sandbox::clock::Clock as _;
+use peri_store::retention::{self, Rules, SegmentState, Space};
+use peri_store::segments::{LeavesPruner, SegmentKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How often the plan is made.
+const PLAN_EVERY: Duration = Duration::from_secs(10);
+/// After a jump of the clock nothing expires for so long: time to correct it, against a year too far ahead.
+const CLOCK_DOUBT: Duration = Duration::from_secs(3600);
+/// Leaves files looked at per plan.
+const PRUNE_BUDGET: usize = 64;
+
+pub(super) struct Erasure {
+    rekey_every: Duration,
+    last_plan: Option<Duration>,
+    last_rekey: Duration,
+    doubt_until: Duration,
+    full: bool,
+    pruner: LeavesPruner,
+}
+
+impl Erasure {
+    pub(super) fn new(rekey_every: Duration, now: Duration) -> Self {
+        Self {
+            rekey_every,
+            last_plan: None,
+            last_rekey: now,
+            doubt_until: Duration::ZERO,
+            full: false,
+            pruner: LeavesPruner::default(),
+        }
+    }
+
+    pub(super) fn clock_jumped(&mut self, now: Duration) {
+        self.doubt_until = now + CLOCK_DOUBT;
+    }
+
+    fn plan_is_due(&self, now: Duration) -> bool {
+        let every = PLAN_EVERY.min(self.rekey_every);
+        self.last_plan.is_none_or(|last| now.saturating_sub(last) >= every)
+    }
+}
+
+impl Scribe {
+    /// The retention that holds: the roster's, but never longer than the configuration says.
+    fn rules(&self) -> Option<Rules> {
+        let configured = Duration::from_secs(self.start.retention_secs.into());
+        let default = peri_domain::limits::RETENTION_DEFAULT;
+        let decided = self.roster.as_ref()?.retention();
+        // The configuration can only shorten; at its default it leaves the custodians' word alone.
+        let retention = if configured < default { configured.min(decided) } else { decided };
+        Some(Rules { retention, per_camera: BTreeMap::new() })
+    }
+
+    /// What a restart left: files whose X is gone are unlinked, with their entries.
+    pub(super) fn finish_interrupted_erasures(&mut self) {
+        let living: BTreeSet<SegmentKey> = self.xfile.living().collect();
+        let dead: Vec<SegmentKey> = self.index.keys().filter(|key| !living.contains(key)).collect();
+        for key in &living {
+            self.index.note_epoch(*key);
+        }
+        if !dead.is_empty() {
+            self.unlink_erased(&dead, "retention; completed at start");
+        }
+    }
+
+    /// Plans and begins erasures, closes orphaned segments, re-keys when the hour is over.
+    pub(super) fn erase_what_is_due(&mut self, now: Duration) {
+        if !self.erasure.plan_is_due(now) {
+            return;
+        }
+        self.erasure.last_plan = Some(now);
+        self.close_orphans();
+        let Some(rules) = self.rules() else { return };
+        let free = self.store.free_bytes().unwrap_or(u64::MAX);
+        let certain = (now >= self.erasure.doubt_until).then(|| self.clock.utc());
+        let rows = self.index.rows();
+        let plan = retention::plan(&rows, certain, &rules, &[], Space::with_default_reserve(free));
+        if !plan.expired.is_empty() {
+            self.begin(&plan.expired, "retention");
+        }
+        if !plan.early.is_empty() || plan.shortfall > 0 {
+            self.note_full(free, plan.shortfall);
+        } else if std::mem::take(&mut self.erasure.full) {
+            self.record(EntryType::DiskOk, None, &format!("{free} bytes free"));
+            self.tell_recorders_room();
+        }
+        if !plan.early.is_empty() {
+            self.begin(&plan.early, "disk full");
+            for key in &plan.early {
+                self.record(
+                    EntryType::ErasedEarly,
+                    Some(key.0),
+                    &format!("epoch {}: the disk is full and this was the oldest; make room or shorten retention", key.1),
+                );
+            }
+            self.rekey(now);
+            self.tell_recorders_room();
+        } else if now.saturating_sub(self.erasure.last_rekey) >= self.erasure.rekey_every {
+            self.rekey(now);
+        }
+        if let Err(error) = self.erasure.pruner.prune(&self.store, PRUNE_BUDGET) {
+            self.alarm(EntryType::StoreGap, None, &error.to_string());
+        }
+    }
+
+    /// A recorder found the disk full: plan at once.
+    pub(super) fn make_room(&mut self) {
+        self.erasure.last_plan = None;
+        let now = self.clock.monotonic();
+        self.erase_what_is_due(now);
+    }
+
+    fn note_full(&mut self, free: u64, shortfall: u64) {
+        if std::mem::replace(&mut self.erasure.full, true) {
+            return;
+        }
+        let what = if shortfall > 0 {
+            "nothing more may go, so recording is lost (disk full); make room"
+        } else {
+            "the oldest recordings go before their time; make room or shorten retention"
+        };
+        self.alarm(EntryType::DiskFull, None, &format!("{free} bytes free; {what}"));
+    }
+
+    fn begin(&mut self, keys: &[SegmentKey], why: &str) {
+        if let Err(error) = self.xfile.drop_keys(keys) {
+            self.alarm(EntryType::StoreGap, None, &format!("erasure could not begin: {error}"));
+            return;
+        }
+        for key in keys {
+            self.index.set_state(*key, SegmentState::ErasePending);
+            self.book_state(*key, SegmentState::ErasePending);
+            self.record(EntryType::ErasurePending, Some(key.0), &format!("epoch {}: {why}", key.1));
+        }
+    }
+
+    /// Re-keys the X file; then what was pending exists no more.
+    fn rekey(&mut self, now: Duration) {
+        self.erasure.last_rekey = now;
+        let rows = self.index.rows();
+        let pending: Vec<SegmentKey> =
+            rows.iter().filter(|row| row.state == SegmentState::ErasePending).map(|row| row.key).collect();
+        let orphaned = self
+            .store
+            .list()
+            .map(|listing| retention::orphaned_keys(self.xfile.living(), &rows, &listing.segments))
+            .unwrap_or_default();
+        let done = self.xfile.drop_keys(&orphaned).and_then(|_| self.xfile.rekey());
+        match done {
+            Ok(rekeyed) => {
+                let text = format!("generation {}, {} carried, {} erased", rekeyed.generation, rekeyed.carried, rekeyed.erased.len());
+                self.record(EntryType::Rekeyed, None, &text);
+                for key in &rekeyed.damaged {
+                    self.alarm(EntryType::StoreGap, Some(key.0), &format!("X of epoch {} is damaged; it opens no more", key.1));
+                }
+                self.unlink_erased(&pending, "retention");
+            }
+            Err(error) => self.alarm(EntryType::StoreGap, None, &format!("re-key failed, erasure stays pending: {error}")),
+        }
+    }
+
+    fn unlink_erased(&mut self, keys: &[SegmentKey], cause: &str) {
+        if let Err(error) = self.store.unlink_all(keys) {
+            self.alarm(EntryType::StoreGap, None, &format!("erased segments could not be unlinked: {error}"));
+            return;
+        }
+        for key in keys {
+            let span = self.index.segment(*key).map(|segment| (segment.used, segment.row.starts, segment.row.ends));
+            self.index.set_state(*key, SegmentState::Erased);
+            self.book_state(*key, SegmentState::Erased);
+            if let Some((true, from, until)) = span {
+                self.book_erased(key.0, from, until, cause);
+            }
+            self.record(EntryType::Erased, Some(key.0), &format!("epoch {}: {cause}", key.1));
+        }
+    }
+
+    /// Segments whose recorder died for good: the file says how far they go.
+    fn close_orphans(&mut self) {
+        for key in self.index.orphaned(self.clock.utc()) {
+            match super::index::scan_file(&self.store, key) {
+                Some(replayed) => {
+                    self.index.take_scan(&replayed);
+                    self.book_scan(&replayed);
+                }
+                None => self.index.set_state(key, SegmentState::Closed),
+            }
+            self.record(EntryType::SegmentClosed, Some(key.0), &format!("epoch {}: closed without its final fragment", key.1));
+        }
+    }
+}

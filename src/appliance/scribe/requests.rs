@@ -1,0 +1,434 @@
+//! Portal's questions: each is checked here again, whatever portal says about it.
+
+use super::{EventDetail, PortalLink, Scribe, Waiting, salt};
+use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal};
+use peri_access::wire::{
+    Ask, CoverageKind, CoverageSpan, FetchBody, Health, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody,
+    OpenedPage, Problem, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SignedRequest, SpanBody,
+    decode_strict,
+};
+use peri_access::decide::{self, Denied, Object, Principal};
+use peri_access::Allowed;
+use peri_domain::{Action, EpochNo, Nonce, Pseudonym, UtcNanos, limits};
+use peri_ledger::{EntryType, Event};
+use peri_sandbox::clock::Clock as _;
+use peri_seal::record::EpochId;
+use peri_seal::{rng, wrap};
+use peri_store::coverage::Coverage;
+use peri_store::retention::SegmentState;
+use std::os::fd::OwnedFd;
+
+/// Room for answers in one message between roles, with its frame.
+const ANSWER_MAX: usize = limits::MESSAGE_MAX - 1024;
+/// Segments and coverage rows of one page: 60 and 100 bytes each, half of a message together.
+const SEGMENTS_PAGE: usize = 240;
+const COVERAGE_PAGE: usize = 120;
+/// Longest purpose of an export.
+const PURPOSE_MAX: usize = 400;
+
+/// An answer's CBOR, or why not.
+pub(super) type Answered = Result<Vec<u8>, Problem>;
+
+/// The ledger or keeper is away: disclosure is refused, recording goes on.
+pub(super) fn away(detail: &str) -> Problem {
+    Problem::new(503, "ledger_away", "The appliance cannot answer just now", detail)
+}
+
+fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
+    minicbor::to_vec(answer).expect("encoding into a Vec cannot fail")
+}
+
+impl Scribe {
+    pub(super) fn hear_portal(&mut self) {
+        loop {
+            let received = match &mut self.portal {
+                Some(link) => link.recv(),
+                None => return,
+            };
+            match received {
+                Ok(Some((PortalToScribe { id, ask }, _))) => self.on_ask(id, ask),
+                Ok(None) => return,
+                Err(_) => {
+                    self.portal = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn tell_portal(&mut self, message: ScribeToPortal, fd: Option<OwnedFd>) {
+        let Some(link): &mut Option<PortalLink> = &mut self.portal else { return };
+        let sent = match fd {
+            Some(fd) => link.send_with(message, fd),
+            None => link.send(message),
+        };
+        if sent.is_err() {
+            self.portal = None;
+        }
+    }
+
+    fn answer(&mut self, id: u64, answered: Answered) {
+        match answered {
+            Ok(body) => self.tell_portal(ScribeToPortal::Answer { id, body: body.into() }, None),
+            Err(problem) => self.tell_portal(ScribeToPortal::Problem { id, problem }, None),
+        }
+    }
+
+    /// Answers a question that waited for keeper.
+    pub(super) fn answer_waiting(&mut self, question: u64, answered: Answered) {
+        if let Some(Waiting { portal_id, .. }) = self.waiting.remove(&question) {
+            self.answer(portal_id, answered);
+        }
+    }
+
+    pub(super) fn fail_waiting(&mut self, why: &str) {
+        let questions: Vec<u64> = self.waiting.keys().copied().collect();
+        for question in questions {
+            self.answer_waiting(question, Err(away(why)));
+        }
+    }
+
+    fn ask_keeper(&mut self, portal_id: u64, make: impl FnOnce(u64) -> ScribeToKeeper) {
+        if self.keeper.is_none() {
+            return self.answer(portal_id, Err(away("keeper is restarting; try again in a moment")));
+        }
+        let question = self.next_question;
+        self.next_question += 1;
+        self.waiting.insert(question, Waiting { portal_id, since: self.clock.monotonic() });
+        self.tell_keeper(make(question), None);
+    }
+
+    fn on_ask(&mut self, id: u64, ask: Ask) {
+        match ask {
+            Ask::Hello { nonce } => {
+                let (ledger_keys, notices) = (self.ledger_keys.clone(), self.start.notices.clone());
+                self.ask_keeper(id, |question| ScribeToKeeper::Certify { id: question, nonce, ledger_keys, notices });
+            }
+            Ask::Nonce => {
+                let nonce = salt();
+                self.nonces.issue(nonce, self.clock.monotonic());
+                self.answer(id, Ok(encode(&nonce)));
+            }
+            Ask::Submit { statement } => {
+                if statement.len() > limits::STATEMENT_MAX {
+                    let detail = format!("it has {} bytes, at most {} are accepted", statement.len(), limits::STATEMENT_MAX);
+                    return self.answer(id, Err(Problem::new(413, "too_long", "The statement is too long", detail)));
+                }
+                self.ask_keeper(id, |question| ScribeToKeeper::Submit { id: question, statement });
+            }
+            Ask::Signed(request) => {
+                if let Some(answered) = self.signed(id, &request) {
+                    self.answer(id, answered);
+                }
+            }
+        }
+    }
+
+    /// `None`: answered otherwise (a stream).
+    fn signed(&mut self, id: u64, request: &SignedRequest) -> Option<Answered> {
+        self.renew_roster();
+        let Some(roster) = &self.roster else {
+            return Some(Err(away("the roster is not loaded yet; try again in a moment")));
+        };
+        // The signature first: a stranger can neither spend a nonce nor fill the ledger.
+        let principal = match decide::authenticate(roster, request) {
+            Ok(principal) => principal,
+            Err(denied) => return Some(Err(Problem::new(401, "not_authenticated", "Not authenticated", denied.to_string()))),
+        };
+        if let Err(error) = self.nonces.spend(&request.nonce, self.clock.monotonic()) {
+            self.refused(&principal, EntryType::RequestRefused, "a nonce that is spent, old or unknown");
+            return Some(Err(Problem::new(401, "nonce", "Stale request", error.to_string())));
+        }
+        Some(match request.method {
+            Method::Roster => self.read_roster(principal, &request.body),
+            Method::Segments => self.read_segments(principal, &request.body),
+            Method::Open => self.open(principal, &request.body, request.nonce),
+            Method::Fetch => match self.fetch(id, principal, &request.body) {
+                Ok(()) => return None,
+                Err(problem) => Err(problem),
+            },
+            Method::Health => self.read_health(principal),
+            Method::Ledger => self.read_ledger(principal, &request.body),
+        })
+    }
+
+    /// Asks the one decision; a refusal goes to the ledger.
+    fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
+        let Some(roster) = &self.roster else { return Err(away("the roster is not loaded yet")) };
+        let asker = principal.clone();
+        decide::decide(roster, principal, action, object, self.clock.utc()).map_err(|denied| {
+            let kind = if action.needs().is_some() { EntryType::DisclosureRefused } else { EntryType::RequestRefused };
+            self.refused(&asker, kind, &denied.to_string());
+            match denied {
+                Denied::Grant(why) => Problem::new(404, "no_grant", "No such camera for this account", why),
+                other => Problem::new(403, "forbidden", "Not allowed", other.to_string()),
+            }
+        })
+    }
+
+    fn refused(&mut self, principal: &Principal, kind: EntryType, why: &str) {
+        let detail = EventDetail { camera: None, text: why.to_owned() };
+        let event = Event::new(kind, self.clock.utc()).about(pseudonym(principal)).with_detail(salt(), &detail);
+        self.enter(event);
+    }
+
+    fn read_roster(&mut self, principal: Principal, body: &[u8]) -> Answered {
+        let body: RosterBody = decode(body)?;
+        self.allow(principal, Action::ReadRoster, Object::Roster)?;
+        let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
+        let mut page =
+            RosterPage { statements: Vec::new(), total: self.statements.len() as u64, head: roster.head() };
+        let mut room = ANSWER_MAX;
+        let after = usize::try_from(body.after).unwrap_or(usize::MAX);
+        for statement in self.statements.iter().skip(after) {
+            let Some(left) = room.checked_sub(statement.len() + 8) else { break };
+            room = left;
+            page.statements.push(statement.clone().into());
+        }
+        Ok(encode(&page))
+    }
+
+    fn read_segments(&mut self, principal: Principal, body: &[u8]) -> Answered {
+        let body: SpanBody = decode(body)?;
+        if body.from >= body.until || body.action.needs().is_none() {
+            let detail = "the span must begin before it ends, and the action be live, playback or export";
+            return Err(Problem::new(400, "bad_span", "Not a span", detail));
+        }
+        let fingerprint = principal.fingerprint();
+        let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
+        // The account must hold the right somewhere in the span; segments without it are left out below.
+        let now = self.clock.utc();
+        let entitled = |from: UtcNanos, until: UtcNanos| {
+            roster.grant_for(fingerprint, body.camera, body.action, from, until, now).is_ok()
+        };
+        let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
+        db.write_index().map_err(|e| away(&e.to_string()))?;
+        let segments = db.db().segments_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        let mut page = SegmentsPage { segments: Vec::new(), coverage: Vec::new(), next: None };
+        for row in segments.iter().filter(|row| row.state < SegmentState::ErasePending) {
+            let known = self.index.segment(row.key);
+            // What counts is the epoch as signed in its record, not how far it got.
+            let span = known.map_or((row.starts, row.ends), |s| (s.row.starts, s.row.ends));
+            if !entitled(span.0, span.1) {
+                continue;
+            }
+            if page.segments.len() >= SEGMENTS_PAGE {
+                page.next = Some(row.starts);
+                break;
+            }
+            let gops = db.db().gops(row.key).map_err(|e| away(&e.to_string()))?;
+            let head_len = known.map_or(0, |s| s.head_len);
+            let seek = gops.iter().take_while(|gop| gop.starts <= body.from).last().map_or(head_len, |gop| gop.offset);
+            page.segments.push(SegmentInfo {
+                epoch: row.key.1,
+                starts: row.starts,
+                ends: row.ends,
+                bytes: row.bytes,
+                running: row.state == SegmentState::Open,
+                seek,
+            });
+        }
+        if page.segments.is_empty() {
+            let object = Object::Pictures { camera: body.camera, from: body.from, until: body.until, running: false };
+            self.allow(principal, body.action, object)?;
+        }
+        let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
+        let coverage = db.db().coverage_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        for span in coverage {
+            if page.coverage.len() >= COVERAGE_PAGE {
+                page.next = Some(page.next.map_or(span.starts, |next| next.min(span.starts)));
+                break;
+            }
+            page.coverage.push(CoverageSpan {
+                from: span.starts,
+                until: span.ends,
+                kind: match span.state {
+                    Coverage::Recorded => CoverageKind::Recorded,
+                    Coverage::Lost => CoverageKind::Lost,
+                    Coverage::Paused => CoverageKind::Paused,
+                    Coverage::Erased => CoverageKind::Erased,
+                },
+                cause: span.cause,
+            });
+        }
+        Ok(encode(&page))
+    }
+
+    /// The disclosure: X of epochs, sealed to the signer. The intent is durable in the ledger before anything is sealed.
+    fn open(&mut self, principal: Principal, body: &[u8], nonce: Nonce) -> Answered {
+        let body: OpenBody = decode(body)?;
+        if body.purpose.len() > PURPOSE_MAX || body.epochs.len() > OPEN_EPOCHS_MAX {
+            let detail = format!("at most {OPEN_EPOCHS_MAX} epochs and {PURPOSE_MAX} bytes of purpose");
+            return Err(Problem::new(400, "too_much", "Too much at once", detail));
+        }
+        if body.action == Action::Export && body.purpose.trim().is_empty() {
+            let detail = "an export is entered with its purpose; give one";
+            return Err(Problem::new(400, "no_purpose", "The purpose is missing", detail));
+        }
+        let epochs = match body.action {
+            Action::WatchLive => self.index.running(body.camera).into_iter().collect(),
+            _ => body.epochs.clone(),
+        };
+        let mut allowed: Option<Allowed> = None;
+        let mut open = Vec::new();
+        for epoch in epochs {
+            let Some(object) = self.pictures(body.camera, epoch) else { continue };
+            allowed = Some(self.allow(principal.clone(), body.action, object)?);
+            open.push(epoch);
+        }
+        let Some(allowed) = allowed else {
+            // Nothing of what was asked exists (any more). Whether the camera does is told to the entitled alone.
+            let now = self.clock.utc();
+            let object =
+                Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
+            self.allow(principal, body.action, object)?;
+            return Ok(encode(&OpenedPage { keys: Vec::new() }));
+        };
+        self.disclose(&allowed, &body, &open)?;
+        let vm = self.identity.as_ref().ok_or_else(|| away("keeper is restarting"))?.vm;
+        let mut page = OpenedPage { keys: Vec::new() };
+        for epoch in open {
+            // Erased between question and answer: missing in the answer, as documented.
+            let Ok(x) = self.xfile.get(body.camera, epoch) else { continue };
+            let id = EpochId { vm, camera: body.camera, epoch };
+            let sealed = wrap::seal_x(&mut rng::system(), &x, &id, &nonce, allowed.principal().key()).map_err(|e| {
+                Problem::new(500, "seal", "X could not be sealed to this key", e.to_string())
+            })?;
+            page.keys.push(SealedX { epoch, sealed: sealed.into() });
+        }
+        Ok(encode(&page))
+    }
+
+    fn pictures(&self, camera: peri_domain::CameraId, epoch: EpochNo) -> Option<Object> {
+        let segment = self.index.segment((camera, epoch))?;
+        let running = self.index.running(camera) == Some(epoch);
+        (segment.row.state < SegmentState::ErasePending).then_some(Object::Pictures {
+            camera,
+            from: segment.row.starts,
+            until: segment.row.ends,
+            running,
+        })
+    }
+
+    /// Enters a disclosure durably, or refuses it.
+    fn disclose(&mut self, allowed: &Allowed, body: &OpenBody, epochs: &[EpochNo]) -> Result<(), Problem> {
+        let kind = match allowed.action() {
+            Action::WatchLive => EntryType::LiveIntent,
+            Action::Export => EntryType::ExportIntent,
+            _ => EntryType::DisclosureIntent,
+        };
+        let detail = DisclosureDetail {
+            camera: body.camera,
+            epochs: epochs.to_vec(),
+            action: allowed.action(),
+            purpose: body.purpose.clone(),
+        };
+        let event =
+            Event::new(kind, self.clock.utc()).about(pseudonym(allowed.principal())).with_detail(salt(), &detail);
+        let books = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
+        books.append_now(event).map(drop).map_err(|error| {
+            away(&format!(
+                "the ledger cannot take the entry of this disclosure ({error}); recording goes on; bring PostgreSQL back"
+            ))
+        })
+    }
+
+    fn fetch(&mut self, id: u64, principal: Principal, body: &[u8]) -> Result<(), Problem> {
+        let body: FetchBody = decode(body)?;
+        let gone = || Problem::new(404, "no_segment", "No such recording", "it does not exist or is erased");
+        let Some(object) = self.pictures(body.camera, body.epoch) else {
+            let now = self.clock.utc();
+            let object = Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
+            self.allow(principal, body.action, object)?;
+            return Err(gone());
+        };
+        self.allow(principal, body.action, object)?;
+        let segment = self.index.segment((body.camera, body.epoch)).ok_or_else(gone)?;
+        let (known, ends) = (segment.row.bytes, segment.row.ends);
+        let running = self.index.running(body.camera) == Some(body.epoch);
+        let end = body.length.map_or(known, |length| body.offset.saturating_add(length).min(known)).max(body.offset);
+        let fd = self.store.open_read(body.camera, body.epoch).map_err(|_| gone())?;
+        let follow_until = (body.follow && running).then_some(ends);
+        if follow_until.is_some() {
+            self.followers.push((id, body.camera, body.epoch));
+        }
+        self.tell_portal(ScribeToPortal::Stream { id, offset: body.offset, end, follow_until }, Some(fd));
+        Ok(())
+    }
+
+    fn read_health(&mut self, principal: Principal) -> Answered {
+        self.allow(principal, Action::ReadLedger, Object::Health)?;
+        let mut notices = self.start.notices.clone();
+        if let Some(since) = self.books.as_ref().and_then(|books| books.away_since()) {
+            notices.push(format!("PostgreSQL is away since {since}; entries go to the spool, disclosure is refused"));
+        }
+        if self.index.unreadable > 0 {
+            notices.push(format!("{} segment files cannot be read; run `peri-appliance fsck`", self.index.unreadable));
+        }
+        Ok(encode(&Health {
+            now: self.clock.utc(),
+            cameras: self.index.health(),
+            alarms: self.alarms.clone(),
+            free_bytes: self.store.free_bytes().unwrap_or(0),
+            notices,
+        }))
+    }
+
+    fn read_ledger(&mut self, principal: Principal, body: &[u8]) -> Answered {
+        let body: LedgerBody = decode(body)?;
+        self.allow(principal, Action::ReadLedger, Object::Ledger)?;
+        let (monotonic, utc) = (self.clock.monotonic(), self.clock.utc());
+        let books = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
+        books.flush(monotonic, utc);
+        let mut room = ANSWER_MAX;
+        let entries = books.db().entries(body.from).map_err(|e| away(&e.to_string()))?;
+        let mut page = LedgerPage { entries: Vec::new(), size: 0, checkpoint: String::new() };
+        let mut last = body.from;
+        for (index, entry) in entries {
+            let Some(left) = room.checked_sub(entry.len() + 8) else { break };
+            if left < limits::MESSAGE_MAX / 8 {
+                break;
+            }
+            room = left;
+            last = index + 1;
+            page.entries.push(entry.into());
+        }
+        let checkpoints = books.db().checkpoints(last.saturating_sub(1)).map_err(|e| away(&e.to_string()))?;
+        if let Some((size, note)) = checkpoints.into_iter().last() {
+            page.size = size;
+            page.checkpoint = note;
+        }
+        Ok(encode(&page))
+    }
+}
+
+/// Details of a disclosure.
+#[derive(Debug, minicbor::Encode, minicbor::Decode)]
+pub(super) struct DisclosureDetail {
+    /// The camera.
+    #[n(0)]
+    pub camera: peri_domain::CameraId,
+    /// The epochs.
+    #[n(1)]
+    pub epochs: Vec<EpochNo>,
+    /// Live, playback or export.
+    #[n(2)]
+    pub action: Action,
+    /// Why, in the asker's words.
+    #[n(3)]
+    pub purpose: String,
+}
+
+/// The account without its name: the first half of its key's fingerprint, the same in every entry until the key changes.
+fn pseudonym(principal: &Principal) -> Pseudonym {
+    let mut half = [0; 16];
+    half.copy_from_slice(&principal.fingerprint().as_bytes()[..16]);
+    Pseudonym(half)
+}
+
+fn decode<'b, T>(body: &'b [u8]) -> Result<T, Problem>
+where
+    T: minicbor::Decode<'b, ()> + minicbor::Encode<()>,
+{
+    decode_strict(body).map_err(|e| Problem::new(400, "malformed", "The request's body cannot be read", e.to_string()))
+}

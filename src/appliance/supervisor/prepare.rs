@@ -1,0 +1,214 @@
+//! Before the supervisor confines itself: directories and their owners, the private database cluster, the TPM's
+//! connection, portal's listening socket. Everything a role will need later is opened here once and passed as a
+//! descriptor; afterwards the supervisor can open no file.
+
+use crate::config::Config;
+use anyhow::{Context as _, bail};
+use nix::unistd::{Uid, User, chown};
+use peri_store::root::{Separation, check_separate_disk};
+use peri_store::schema;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+
+/// uid and gid of a role; `None` when the supervisor is not root and every role runs as its user.
+pub(super) type Identity = Option<(u32, u32)>;
+
+/// What the roles run with.
+pub(super) struct Prepared {
+    pub(super) keeper: Identity,
+    pub(super) scribe: Identity,
+    pub(super) portal: Identity,
+    pub(super) postgres: Identity,
+    pub(super) keeper_dir: OwnedFd,
+    pub(super) scribe_dir: OwnedFd,
+    pub(super) store_dir: OwnedFd,
+    pub(super) tpm: OwnedFd,
+    pub(super) tpm_state: Option<OwnedFd>,
+    pub(super) listener: OwnedFd,
+    pub(super) provisioning: Vec<u8>,
+    pub(super) database_dir: PathBuf,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) notices: Vec<String>,
+}
+
+/// The private cluster.
+pub(super) struct Cluster {
+    pub(super) program: PathBuf,
+    pub(super) data: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+/// Does it all.
+pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
+    let root = Uid::effective().is_root();
+    let identity = |name: &str, key: &str| -> anyhow::Result<Identity> {
+        if !root {
+            return Ok(None);
+        }
+        let user = User::from_name(name)?
+            .with_context(|| format!("users.{key}: there is no user {name}; run scripts/setup, or name another"))?;
+        Ok(Some((user.uid.as_raw(), user.gid.as_raw())))
+    };
+    let keeper = identity(&config.users.keeper, "keeper")?;
+    let scribe = identity(&config.users.scribe, "scribe")?;
+    let portal = identity(&config.users.portal, "portal")?;
+    let postgres = identity(&config.users.postgres, "postgres")?;
+
+    let provisioning = fs::read(&config.provisioning).with_context(|| {
+        format!(
+            "cannot read the provisioning data {}; the customer makes it with `peri claim new`",
+            config.provisioning.display()
+        )
+    })?;
+    peri_roster::Provisioning::from_bytes(&provisioning)
+        .with_context(|| format!("{} is not provisioning data", config.provisioning.display()))?;
+
+    directory(&config.data, 0o711, None)?;
+    directory(&config.run, 0o711, None)?;
+    let keeper_path = directory(&config.data.join("keeper"), 0o700, keeper)?;
+    let scribe_path = directory(&config.data.join("scribe"), 0o700, scribe)?;
+    let store_path = directory(&config.data.join("store"), 0o700, scribe)?;
+
+    let mut notices = vec!["unwitnessed".to_owned()];
+    if let Some(state) = &config.root_store.state {
+        let separation = check_separate_disk(&config.data, state, config.root_store.same_disk)?;
+        if separation == Separation::SameDisk {
+            notices.push("root_store_same_disk".to_owned());
+        }
+    }
+    if config.accept.no_landlock {
+        notices.push("landlock_optional".to_owned());
+    }
+    let tpm = connect_tpm(&config.root_store.tpm)?;
+    let tpm_state = config.root_store.state.as_deref().map(open_dir).transpose()?;
+    let listener = listen(&config.run.join("portal.sock"))?;
+    let (database_dir, cluster) = match &config.database.socket_dir {
+        Some(dir) => (dir.clone(), None),
+        None => {
+            let dir = directory(&config.run.join("postgres"), 0o711, postgres)?;
+            (dir, Some(cluster(config, postgres)?))
+        }
+    };
+    Ok(Prepared {
+        keeper,
+        scribe,
+        portal,
+        postgres,
+        keeper_dir: open_dir(&keeper_path)?,
+        scribe_dir: open_dir(&scribe_path)?,
+        store_dir: open_dir(&store_path)?,
+        tpm,
+        tpm_state,
+        listener,
+        provisioning,
+        database_dir,
+        cluster,
+        notices,
+    })
+}
+
+/// Makes a directory where it is missing and gives it to its owner; one that belongs to somebody else is refused.
+fn directory(path: &Path, mode: u32, owner: Identity) -> anyhow::Result<PathBuf> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| format!("cannot create the directory {}", path.display()))?;
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        bail!("{} must be a directory, not a file or link", path.display());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    if let Some((uid, gid)) = owner {
+        chown(path, Some(uid.into()), Some(gid.into()))
+            .with_context(|| format!("cannot give {} to uid {uid}", path.display()))?;
+    }
+    Ok(path.to_owned())
+}
+
+fn open_dir(path: &Path) -> anyhow::Result<OwnedFd> {
+    Ok(File::open(path).with_context(|| format!("cannot open {}", path.display()))?.into())
+}
+
+/// The TPM: a device, or a swtpm's socket. The supervisor keeps the connection, so that a restart of scribe does not
+/// end a swtpm that serves one client.
+pub(crate) fn connect_tpm(path: &Path) -> anyhow::Result<OwnedFd> {
+    let kind = fs::metadata(path).with_context(|| {
+        format!("root_store.tpm: there is nothing at {}; start the swtpm or name the TPM device", path.display())
+    })?;
+    if kind.file_type().is_socket() {
+        let stream = UnixStream::connect(path)
+            .with_context(|| format!("root_store.tpm: nobody listens at {}; start the swtpm", path.display()))?;
+        return Ok(stream.into());
+    }
+    let device = File::options().read(true).write(true).open(path);
+    Ok(device.with_context(|| format!("root_store.tpm: cannot open {}", path.display()))?.into())
+}
+
+/// Portal's socket: everybody on the host may connect, because the peer's uid grants nothing.
+fn listen(path: &Path) -> anyhow::Result<OwnedFd> {
+    if UnixStream::connect(path).is_ok() {
+        bail!("another appliance serves {} already; stop it, or set `run` to another directory", path.display());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(listener.into())
+}
+
+/// Makes the cluster at the first start. It grows under another name and is renamed when whole, so a cut in the middle
+/// leaves nothing that looks like one.
+fn cluster(config: &Config, owner: Identity) -> anyhow::Result<Cluster> {
+    let parent = directory(&config.data.join("postgres"), 0o700, owner)?;
+    let data = parent.join("data");
+    let plan = Cluster { program: config.database.bin_dir.join("postgres"), data: data.clone(), log: parent.join("log") };
+    if !plan.program.exists() {
+        bail!(
+            "database.bin_dir: there is no {}; run scripts/setup, or name the directory of PostgreSQL's programs",
+            plan.program.display()
+        );
+    }
+    let accounts = if Uid::effective().is_root() {
+        (config.users.postgres.clone(), config.users.scribe.clone())
+    } else {
+        let me = User::from_uid(Uid::effective())?.context("this uid has no name, and peer authentication needs one")?;
+        (me.name.clone(), me.name)
+    };
+    if !data.exists() {
+        let growing = parent.join("data.new");
+        let _ = fs::remove_dir_all(&growing);
+        let mut initdb = std::process::Command::new(config.database.bin_dir.join("initdb"));
+        initdb
+            .args(["--auth=peer", "--encoding=UTF8", "--locale=C", "--username=postgres", "--data-checksums"])
+            .args(["--no-instructions", "-D"])
+            .arg(&growing)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir("/");
+        if let Some((uid, gid)) = owner {
+            initdb.uid(uid).gid(gid);
+        }
+        let output = initdb.output().context("cannot run initdb")?;
+        if !output.status.success() {
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        fs::rename(&growing, &data)?;
+        File::open(&parent)?.sync_all()?;
+    }
+    let (hba, ident) = schema::peer_config(&[(&accounts.0, "postgres"), (&accounts.1, schema::SCRIBE)]);
+    for (name, text) in [("pg_hba.conf", hba), ("pg_ident.conf", ident)] {
+        let path = data.join(name);
+        fs::write(&path, text)?;
+        if let Some((uid, gid)) = owner {
+            chown(&path, Some(uid.into()), Some(gid.into()))?;
+        }
+    }
+    Ok(plan)
+}
