@@ -15,7 +15,7 @@ use peri_domain::limits::{STATEMENT_MAX, STATEMENTS_MAX};
 use peri_domain::{UtcNanos, VmId};
 use peri_roster::{Roster, RosterSet, Verified};
 use peri_sandbox::clock::Clock;
-use peri_seal::keys::KeyPair;
+use peri_seal::keys::{KeyPair, UserPublic};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -111,17 +111,34 @@ impl Context {
         self.unlock(&name)
     }
 
-    /// Any key that may read the roster; opened ones first.
+    /// The key that reads the roster, which every key in it may: `--as`, else one opened already, else an account's, a
+    /// seat's, the claim key; keys that the roster seen last names come before those that are not in it yet.
     ///
     /// # Errors
-    /// As [`Context::requester`].
+    /// [`VaultError::Ambiguous`] when there is no key.
     pub fn reader(&mut self) -> Result<Rc<KeyPair>, Error> {
-        if self.signing_as.is_none()
-            && let Some(pair) = self.opened.values().next()
-        {
-            return Ok(Rc::clone(pair));
+        if let Some(name) = self.signing_as.clone() {
+            return self.unlock(&name);
         }
-        self.requester(|file| matches!(file.kind, KeyKind::Account { .. }))
+        let statements = self.statements()?;
+        let rank = |name: &String, file: &KeyFile| {
+            let kind = match file.kind {
+                KeyKind::Account { .. } => 0,
+                KeyKind::Seat => 1,
+                KeyKind::Claim => 2,
+            };
+            (!is_enrolled(&statements, &file.public), !self.opened.contains_key(name), kind)
+        };
+        let best = self.vault.all()?.into_iter().min_by_key(|(name, file)| rank(name, file));
+        match best {
+            Some((name, _)) => self.unlock(&name),
+            None => Err(VaultError::Ambiguous { option: "--as NAME", candidates: vec![] }.into()),
+        }
+    }
+
+    /// Statements of the roster seen last.
+    fn statements(&self) -> Result<Vec<ByteVec>, Error> {
+        Ok(self.vault.state(ROSTER_FILE, ROSTER_FILE_MAX)?.unwrap_or_default())
     }
 
     /// The socket given, or the one remembered.
@@ -149,6 +166,12 @@ impl Context {
         }
         Ok(Session { conn, certificate, profile, path })
     }
+}
+
+/// Whether a statement brings the key in. A choice of convenience, not of trust, so looking for its bytes will do.
+fn is_enrolled(statements: &[ByteVec], public: &UserPublic) -> bool {
+    let key = public.sign();
+    statements.iter().any(|statement| statement.windows(key.len()).any(|window| window == key))
 }
 
 /// Connects and checks that the certificate is genuine; whose it is, is another question.
@@ -204,7 +227,7 @@ impl Session {
     /// [`Error::Verification`] when the appliance holds back statements that this home has seen.
     pub fn roster(&mut self, context: &Context, who: &KeyPair) -> Result<Known, Error> {
         let now = context.now();
-        let cached: Vec<ByteVec> = context.vault.state(ROSTER_FILE, ROSTER_FILE_MAX)?.unwrap_or_default();
+        let cached = context.statements()?;
         let mut set = RosterSet::new(self.profile.identity.anchor());
         for statement in &cached {
             set.insert(statement)?;

@@ -18,7 +18,8 @@ pub const EXIT_CODES: &str = "Exit codes:
   4  the appliance cannot be reached or broke off
   5  verification failed: identity, signature, commitment, chain or picture data are not what they must be
   6  a key is missing, locked, or the password is wrong
-  7  signatures are missing; the proposal was not submitted";
+  7  signatures are missing; the proposal was not submitted
+  8  nothing there: no picture in the span, no epoch running";
 
 /// What went wrong, grouped by what a person or script does next.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum Error {
     /// Signatures are missing.
     #[error("{0}")]
     Signatures(String),
+    /// There is no picture where one was asked for.
+    #[error("{0}")]
+    Nothing(String),
     /// Something is not what a signature, commitment or chain says it must be.
     #[error("{0}")]
     Verification(String),
@@ -78,6 +82,7 @@ impl Error {
             Self::Roster(_) => 3,
             Self::Verification(_) => 5,
             Self::Signatures(_) => 7,
+            Self::Nothing(_) => 8,
             Self::Conn(error) => error.exit_code(),
             Self::Vault(error) => error.exit_code(),
             Self::Profile(error) => error.exit_code(),
@@ -98,7 +103,8 @@ impl Error {
                 4 => "unreachable",
                 5 => "verification-failed",
                 6 => "key-locked",
-                _ => "signatures-missing",
+                7 => "signatures-missing",
+                _ => "nothing-there",
             }
             .to_owned(),
         }

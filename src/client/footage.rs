@@ -10,6 +10,10 @@
 //! What does not belong: MP4 (peri-media joins), the command line. Invariants: nothing is handed on that did not
 //! authenticate; memory is one fragment, one group of pictures and the keys of 24 epochs.
 
+mod cut;
+
+pub use cut::{Cutter, Part};
+
 use crate::conn::ConnError;
 use crate::context::Session;
 use crate::exit::Error;
@@ -25,7 +29,7 @@ use peri_open::{FragmentOpener, content_key, open_wrap, open_x};
 use peri_seal::keys::{KeyPair, UserPublic};
 use peri_seal::record::{EpochRecord, RecordError};
 use peri_seal::secret::ContentKey;
-use peri_seal::segment::{FragmentHeader, FragmentKind, HEAD_LEN_MAX, HEADER_LEN, HeadError, Order, parse_head};
+use peri_seal::segment::{FragmentHeader, HEAD_LEN_MAX, HEADER_LEN, HeadError, Order, parse_head};
 use peri_seal::wrap::{Wrap, WrapKind};
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -33,9 +37,6 @@ use zeroize::Zeroizing;
 
 /// Pages of one plan: far more than a year of one camera, so that a wrong appliance cannot keep us asking for ever.
 const PAGES_MAX: usize = 100_000;
-
-/// Longest group of pictures that is held while looking for the start: 64 MiB is half a minute at 16 Mbit/s.
-const LOOKBACK_MAX: usize = 64 * 1024 * 1024;
 
 /// Why pictures do not come.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,8 @@ pub enum FootageError {
     },
     /// Too long without a key picture.
     #[error(
-        "epoch {epoch}: more than {LOOKBACK_MAX} bytes without a key picture; set a shorter key interval at the camera"
+        "epoch {epoch}: more than {} MiB without a key picture; set a shorter key interval at the camera",
+        cut::LOOKBACK_MAX >> 20
     )]
     NoKeyPicture {
         /// The epoch.
@@ -331,124 +333,6 @@ fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> Result<usize, ConnErr
         }
     }
     Ok(done)
-}
-
-/// Cuts a sequence of fragments to a span: begins with the last key picture at or before its start.
-pub struct Cutter {
-    from: UtcNanos,
-    until: UtcNanos,
-    started: bool,
-    /// Parameters in force, and whether they were handed on.
-    init: Vec<u8>,
-    init_due: bool,
-    /// The group of pictures that may contain the start.
-    group: Vec<(FragmentHeader, Vec<u8>)>,
-    held: usize,
-    /// Pictures before the first key picture: they cannot be shown.
-    skipped: u64,
-}
-
-/// What goes out of a [`Cutter`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
-    /// Parameters for what follows.
-    Init(&'a [u8]),
-    /// Pictures from this instant on.
-    Media(&'a [u8], UtcNanos),
-}
-
-impl Cutter {
-    /// For the span `[from, until)`.
-    #[must_use]
-    pub const fn new(from: UtcNanos, until: UtcNanos) -> Self {
-        Self { from, until, started: false, init: Vec::new(), init_due: false, group: Vec::new(), held: 0, skipped: 0 }
-    }
-
-    /// Moves the start to `from` if nothing has gone out yet (live: "now" is known only when the past has been read).
-    pub fn start_at(&mut self, from: UtcNanos) {
-        self.from = from;
-    }
-
-    /// Takes the next fragment; hands on what belongs to the span. False when the span is over.
-    ///
-    /// # Errors
-    /// [`FootageError::NoKeyPicture`], and what `out` says.
-    pub fn push(
-        &mut self,
-        epoch: EpochNo,
-        header: &FragmentHeader,
-        payload: &[u8],
-        out: &mut impl FnMut(Part<'_>) -> Result<(), Error>,
-    ) -> Result<bool, Error> {
-        if header.kind == FragmentKind::Init {
-            if self.init != payload {
-                self.init = payload.to_vec();
-                self.init_due = true;
-            }
-            return Ok(true);
-        }
-        if payload.is_empty() {
-            return Ok(true);
-        }
-        if header.start >= self.until {
-            self.release(out)?;
-            return Ok(false);
-        }
-        if self.started {
-            self.emit(header.start, payload, out)?;
-            return Ok(true);
-        }
-        if header.key {
-            self.group.clear();
-            self.held = 0;
-        } else if self.group.is_empty() {
-            self.skipped += 1;
-            return Ok(true);
-        }
-        self.held += payload.len();
-        if self.held > LOOKBACK_MAX {
-            return Err(FootageError::NoKeyPicture { epoch }.into());
-        }
-        self.group.push((*header, payload.to_vec()));
-        if header.start + header.duration.to_duration() > self.from {
-            self.release(out)?;
-        }
-        Ok(true)
-    }
-
-    /// Whether a picture has gone out.
-    #[must_use]
-    pub const fn started(&self) -> bool {
-        self.started
-    }
-
-    /// Fragments that could not be shown because no key picture had come yet.
-    #[must_use]
-    pub const fn skipped(&self) -> u64 {
-        self.skipped
-    }
-
-    /// Hands on the held group if it reaches into the span.
-    fn release(&mut self, out: &mut impl FnMut(Part<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        let reaches = self.group.last().is_some_and(|(h, _)| h.start + h.duration.to_duration() > self.from);
-        for (header, payload) in core::mem::take(&mut self.group).into_iter().filter(|_| reaches) {
-            self.started = true;
-            self.emit(header.start, &payload, out)?;
-        }
-        Ok(())
-    }
-
-    fn emit(
-        &mut self,
-        start: UtcNanos,
-        payload: &[u8],
-        out: &mut impl FnMut(Part<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if core::mem::take(&mut self.init_due) {
-            out(Part::Init(&self.init))?;
-        }
-        out(Part::Media(payload, start))
-    }
 }
 
 /// What an export or a live view asks for.

@@ -14,6 +14,7 @@ use peri_domain::limits::STATEMENT_MAX;
 use peri_roster::{Body, Proposal, RosterError, Statement};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Options of every command that proposes something.
 #[derive(Debug, Clone, Args)]
@@ -54,7 +55,7 @@ pub fn propose(
     let not_after = times::parse(&args.accept_until, context.now())?;
     let mut session = context.session()?;
     let signers = args.sign_as.iter().map(|name| context.unlock(name)).collect::<Result<Vec<_>, _>>()?;
-    let reader = context.reader()?;
+    let reader = signers.first().map_or_else(|| context.reader(), |pair| Ok(Rc::clone(pair)))?;
     let known = session.roster(context, &reader)?;
     let body = make(context, &session, &known)?;
     let nonce = Nonce(conn::random());

@@ -94,12 +94,8 @@ impl Appliance {
             withheld: 0,
             purposes: vec![],
         };
-        let appliance = Arc::new(Self {
-            device,
-            provisioning: provisioning.digest(),
-            ledger_keys,
-            state: Mutex::new(state),
-        });
+        let appliance =
+            Arc::new(Self { device, provisioning: provisioning.digest(), ledger_keys, state: Mutex::new(state) });
         let listener = UnixListener::bind(socket).unwrap();
         let shared = Arc::clone(&appliance);
         std::thread::spawn(move || {

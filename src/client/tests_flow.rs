@@ -133,8 +133,12 @@ fn from_the_claim_to_a_file_that_players_read() {
     assert_eq!(report.json["cut_epochs"], serde_json::json!([2]), "an end without its mark is reported");
     assert_eq!(report.json["gaps"][0]["cause"], "camera unreachable");
 
-    home.must("watch gate -o @live.mp4 --for 200ms".replace("200ms", "0s").as_str());
-    assert!(frames(&site.dir.path().join("live.mp4")).starts_with("h264,"));
+    home.fails(&format!("export gate --from -1d --to {} -o @y.mp4", starts - Duration::from_secs(1)), 8, "nothing");
+    assert!(!site.dir.path().join("y.mp4").exists());
+
+    // Live begins with the last key picture, one second before the end of what is there.
+    home.must("watch gate -o @live.mp4 --for 0s");
+    assert_eq!(frames(&site.dir.path().join("live.mp4")), "h264,10");
 
     let shown = home.must("roster show");
     for word in ["gate", "viewer", "live,playback,export", "2 of 2"] {
@@ -194,7 +198,7 @@ fn an_appliance_with_another_claim_key_or_a_second_claim_is_refused() {
     site.home.fails("claim use --seats 3 --threshold 2", 5, "claimed this appliance already");
     let socket = site.dir.path().join("socket");
     let mut other = Home::new(site.dir.path(), "other", &socket);
-    other.must("claim new --out @other --no-sheet");
+    other.must("claim new --out @other-order --no-sheet");
     other.fails("claim use --seats 2 --threshold 2", 5, "other provisioning data");
     // The same order, another device: a clone that was set up anew.
     let clone = site.dir.path().join("clone");

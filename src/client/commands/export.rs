@@ -77,7 +77,7 @@ pub fn run(args: &ExportArgs, context: &mut Context) -> Result<Report, Error> {
     let (id, name) = (camera.id, camera.setup.name.clone());
     let plan = footage::plan(&mut session, &who, SpanBody { camera: id, from, until, action: Action::Export })?;
     if plan.segments.is_empty() {
-        return Err(Error::Usage(format!(
+        return Err(Error::Nothing(format!(
             "nothing is recorded of {name} between {from} and {until}{}",
             in_words(&missing(&plan, from, until))
         )));
@@ -106,7 +106,7 @@ pub fn run(args: &ExportArgs, context: &mut Context) -> Result<Report, Error> {
             Some(epoch) => {
                 Error::Footage(FootageError::NotEntitled { epoch: peri_domain::EpochNo(*epoch), starts: from })
             }
-            None => Error::Usage(format!("no key picture of {name} between {from} and {until}; take a longer span")),
+            None => Error::Nothing(format!("no key picture of {name} between {from} and {until}; take a longer span")),
         });
     };
     draft.commit()?;

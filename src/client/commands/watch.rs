@@ -85,7 +85,9 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
         let Some(epoch) = keys.epochs().max().filter(|epoch| Some(*epoch) > last) else {
             idle += 1;
             if idle > RETRIES_MAX {
-                return Err(Error::Usage(format!("no live picture of {name}: no epoch is running; see `peri health`")));
+                return Err(Error::Nothing(format!(
+                    "no live picture of {name}: no epoch is running; see `peri health`"
+                )));
             }
             std::thread::sleep(RETRY);
             continue;
@@ -135,7 +137,13 @@ struct Live {
 impl Live {
     /// Follows one epoch to its end; `past` bytes of it were there already. False when it was long enough.
     fn follow<R: io::Read>(&mut self, opened: &mut Opened<R>, epoch: EpochNo, past: u64) -> Result<bool, Error> {
-        while let Some((header, payload)) = opened.next_fragment()? {
+        loop {
+            let at = opened.position();
+            let Some((header, payload)) = opened.next_fragment()? else { return Ok(true) };
+            // Once all that had been recorded before we came is read, this fragment is the present.
+            if !self.cutter.started() && at + header.total_len() as u64 >= past {
+                self.cutter.start_at(header.start);
+            }
             let (joiner, first, fragments) = (&mut self.joiner, &mut self.first, &mut self.fragments);
             let mut end = None;
             self.cutter.push(epoch, &header, payload, &mut |part| {
@@ -149,15 +157,10 @@ impl Live {
                 }
                 .map_err(write_error)
             })?;
-            // Once all that had been recorded before we came is read, this fragment is the present.
-            if !self.cutter.started() && opened.position() >= past {
-                self.cutter.start_at(header.start);
-            }
             if self.length.is_some_and(|length| end.is_some_and(|end| end >= length)) {
                 return Ok(false);
             }
         }
-        Ok(true)
     }
 }
 

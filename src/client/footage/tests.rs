@@ -5,6 +5,7 @@ use peri_domain::{Hash, MediaDuration};
 use peri_seal::rng;
 use peri_seal::sealer::{FragmentMeta, Sealer, begin};
 use peri_seal::secret::{EpochSecret, XSecret, derive_content_key};
+use peri_seal::segment::FragmentKind;
 use peri_seal::segment::encode_head;
 use peri_seal::wrap::{seal_x, wrap_epoch};
 use peri_seal::{EpochContext, EpochRecord, SUITE};
