@@ -22,13 +22,12 @@ use anyhow::Context as _;
 use books::Books;
 use index::Index;
 use peri_access::Nonces;
-use peri_domain::{CameraId, EpochNo, Hash, Nonce, UtcNanos, VmId, limits};
+use peri_domain::{CameraId, EpochNo, Nonce, UtcNanos, VmId, limits};
 use peri_ledger::{EntryType, LedgerKeys};
 use peri_roster::{Anchor, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, JumpDetector, SystemClock};
 use peri_sandbox::durable::{self, Dir};
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
-use peri_seal::keys::UserPublic;
 use peri_store::coverage::Coverage;
 use peri_store::db::Db;
 use peri_store::root::tpm::TpmNv;
@@ -61,9 +60,6 @@ type RecorderLink = Link<ScribeToRecorder, RecorderToScribe>;
 /// Who this appliance is, as keeper says.
 struct Identity {
     vm: VmId,
-    device: UserPublic,
-    provisioning: Hash,
-    claim_key: peri_domain::Fingerprint,
 }
 
 /// A recorder's link and what is known of its camera.
@@ -381,7 +377,7 @@ impl Scribe {
                 self.statements.clear();
                 self.roster_complete = false;
                 let fresh = self.identity.is_none();
-                self.identity = Some(Identity { vm, device, provisioning, claim_key });
+                self.identity = Some(Identity { vm });
                 if fresh && let Err(error) = self.open_books(vm) {
                     self.alarms.push(format!("the ledger cannot be opened: {error:#}"));
                 }

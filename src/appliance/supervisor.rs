@@ -28,7 +28,6 @@ pub(crate) use prepare::connect_tpm;
 use prepare::Prepared;
 use role::{Role as Managed, State};
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -280,16 +279,12 @@ impl Supervisor {
 
     fn spawn_postgres(&self) -> anyhow::Result<Child> {
         let cluster = self.prepared.cluster.as_ref().context("no private cluster is configured")?;
-        let log = File::options().create(true).append(true).open(&cluster.log);
-        let log: OwnedFd = match log {
-            Ok(file) => file.into(),
-            Err(_) => File::open("/dev/null")?.into(),
-        };
+        let log = cluster.log.try_clone()?;
         let data = cluster.data.display().to_string();
         let run = self.prepared.database_dir.display().to_string();
         let mut paths = vec![
             PathRule::new(cluster.program.clone(), Access::Execute),
-            PathRule::new(cluster.data.clone(), Access::ReadWrite),
+            PathRule::new(cluster.parent.clone(), Access::ReadWrite),
             PathRule::new(self.prepared.database_dir.clone(), Access::ReadWrite),
         ];
         paths.extend(system_paths());

@@ -5,7 +5,7 @@
 //! keeps out other processes with the same uid, not root.
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, getppid, setgroups, setresgid, setresuid};
 use std::os::fd::RawFd;
@@ -149,10 +149,11 @@ pub struct Limits {
     pub file_size: Option<u64>,
 }
 
-/// Sets soft and hard limits, none of which can be raised again without privilege.
+/// Sets soft and hard limits, none of which can be raised again without privilege. These are upper bounds: where the
+/// present hard limit is lower already, it stays.
 ///
 /// # Errors
-/// When one is above the present hard limit and the process is not privileged.
+/// Never on a live process.
 pub fn limit(limits: &Limits) -> Result<(), PrivilegeError> {
     let all = [
         (Resource::RLIMIT_CORE, Some(0)),
@@ -165,6 +166,8 @@ pub fn limit(limits: &Limits) -> Result<(), PrivilegeError> {
     ];
     for (resource, value) in all {
         if let Some(value) = value {
+            let (_, hard) = getrlimit(resource).map_err(failed("getrlimit"))?;
+            let value = value.min(hard);
             setrlimit(resource, value, value).map_err(failed("setrlimit"))?;
         }
     }

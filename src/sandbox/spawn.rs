@@ -300,26 +300,20 @@ fn exec(number: RawFd, args: &[CString], env: &[CString]) -> Errno {
     Errno::last()
 }
 
-/// The channel to the supervisor in a role that [`spawn`] started; `None` when descriptor 3 is no socket of that kind, or
-/// was taken before.
+/// The channel to the supervisor in a role that [`spawn`] started; `None` when there is no descriptor 3, or it was
+/// taken before; one that is no channel fails at its first message.
 #[must_use]
 pub fn control_channel() -> Option<crate::channel::Channel> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {
         return None;
     }
-    // SAFETY: only asks for a number that belongs to whatever 3 is; an unused 3 gives an error.
-    let (mut kind, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);
-    let asked = unsafe {
-        libc::getsockopt(CONTROL_FD, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut length)
-    };
-    if asked != 0 || kind != libc::SOCK_SEQPACKET {
+    // SAFETY: asks whether descriptor 3 exists, and sets a flag on it: a role that could exec must not hand it on.
+    if unsafe { libc::fcntl(CONTROL_FD, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
         return None;
     }
     // SAFETY: in a role 3 is the control channel by the contract of `spawn`, nobody else owns it, and it is taken once.
     let fd = unsafe { OwnedFd::from_raw_fd(CONTROL_FD) };
-    // SAFETY: sets a flag on the descriptor taken above: a role that could exec must not hand it on.
-    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
     Some(crate::channel::Channel::from(fd))
 }
 

@@ -39,7 +39,9 @@ pub(super) struct Prepared {
 pub(super) struct Cluster {
     pub(super) program: PathBuf,
     pub(super) data: PathBuf,
-    pub(super) log: PathBuf,
+    /// What the walls of the cluster allow: the supervisor could not look into it later.
+    pub(super) parent: PathBuf,
+    pub(super) log: OwnedFd,
 }
 
 /// Does it all.
@@ -168,7 +170,13 @@ fn listen(path: &Path) -> anyhow::Result<OwnedFd> {
 fn cluster(config: &Config, owner: Identity) -> anyhow::Result<Cluster> {
     let parent = directory(&config.data.join("postgres"), 0o700, owner)?;
     let data = parent.join("data");
-    let plan = Cluster { program: config.database.bin_dir.join("postgres"), data: data.clone(), log: parent.join("log") };
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(parent.join("log"))
+        .with_context(|| format!("cannot write the log of PostgreSQL in {}", parent.display()))?;
+    let program = config.database.bin_dir.join("postgres");
+    let plan = Cluster { program, data: data.clone(), parent: parent.clone(), log: log.into() };
     if !plan.program.exists() {
         bail!(
             "database.bin_dir: there is no {}; run scripts/setup, or name the directory of PostgreSQL's programs",
