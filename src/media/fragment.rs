@@ -237,6 +237,7 @@ impl Fragmenter {
         // Bytes of the access unit that is still arriving belong to the next fragment; as a rule these are none, or a
         // delimiter and SEI before a key frame.
         let carried = self.buffer.unit().to_vec();
+        let carried_from = self.buffer.unit_at;
         self.buffer.bytes.truncate(self.buffer.unit_at);
         let sizes: Vec<SampleSize> =
             self.samples.iter().map(|s| SampleSize { duration: s.duration, size: s.size }).collect();
@@ -266,6 +267,8 @@ impl Fragmenter {
         self.samples.clear();
         self.reset_buffer();
         self.buffer.bytes.extend_from_slice(&carried);
+        // A cut may come in the middle of a NAL unit whose length is still to be written.
+        self.buffer.move_nal(carried_from);
     }
 
     fn emit_init(&mut self, at: i64, out: &mut impl Output) {
@@ -388,6 +391,22 @@ mod tests {
         fn media(&self) -> Vec<&Seen> {
             self.log.seen.iter().filter(|s| s.kind == Kind::Media).collect()
         }
+    }
+
+    #[test]
+    fn a_cut_in_the_middle_of_a_nal_unit_tears_nothing() {
+        let mut feed = Feed::new();
+        feed.nal(3000, true, &[0x65, 1]);
+        feed.nal(6000, true, &[0x41, 2]);
+        // FU-A: start, middle, end of one slice; the fragmenter is cut after each piece.
+        for (marker, header, byte) in [(false, 0x81, 3), (false, 0x01, 4), (true, 0x41, 5)] {
+            feed.nal(9000, marker, &[0x7c, header, byte]);
+            feed.fragmenter.cut(&mut feed.log);
+        }
+        let bytes: Vec<u8> = feed.media().iter().flat_map(|seen| seen.bytes.clone()).collect();
+        let whole = [0, 0, 0, 4, 0x61, 3, 4, 5];
+        assert!(bytes.windows(whole.len()).any(|window| window == whole), "the slice is whole");
+        assert_eq!(feed.media().iter().map(|m| m.samples).sum::<u32>(), 3);
     }
 
     #[test]

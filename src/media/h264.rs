@@ -86,6 +86,11 @@ impl UnitBuffer {
         self.bytes.truncate(self.unit_at);
     }
 
+    /// The running access unit was moved to `unit_at` from `from`: the running NAL unit moved with it.
+    pub(crate) fn move_nal(&mut self, from: usize) {
+        self.nal_at = self.nal_at.map(|at| self.unit_at + at.saturating_sub(from));
+    }
+
     fn begin(&mut self, header: u8) {
         self.nal_at = Some(self.bytes.len());
         self.bytes.extend_from_slice(&[0, 0, 0, 0, header]);
