@@ -207,30 +207,23 @@ impl Session {
         writer.arrival = utc;
         self.transmit()?;
         let mut taken = 0_u64;
-        let mut ended = false;
         loop {
             let room = self.buffer.len() - self.filled;
             let got = match read(&mut self.transport, &mut self.buffer[self.filled..]) {
-                Ok(0) => {
-                    ended = true;
-                    0
-                }
+                Ok(0) => return Err(SessionError::Closed),
                 Ok(got) => got,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(SessionError::Broken(error)),
             };
             taken += got as u64;
             self.filled += got;
-            if got > 0 {
-                self.handle(now, writer)?;
-            }
-            if got < room {
+            self.handle(now, writer)?;
+            // Plain TCP gives all there is at once; TLS gives a record at a time. A camera that fills the buffer again and
+            // again must not keep the loop from its other duties.
+            if (got < room && !self.is_tls()) || taken > 4 * BUFFER as u64 {
                 break;
             }
-        }
-        if ended {
-            return Err(SessionError::Closed);
         }
         self.client.handle_timeout(now)?;
         let questions = self.events(now)?;

@@ -24,6 +24,8 @@ use std::time::Duration;
 const DRIFT_PPM_MAX: f64 = 500.0;
 /// Camera UTC further away than this is worth an entry: its burnt-in clock misleads people.
 const CAMERA_OFFSET_MAX: Duration = Duration::from_secs(60);
+/// The account is kept in camera-seconds.
+const ACCOUNT_GRAIN: Duration = Duration::from_secs(1);
 /// Events kept between two turns.
 const EVENTS_MAX: usize = 32;
 
@@ -296,7 +298,9 @@ impl Writer {
         current.offset += sealed.len() as u64;
         current.dirty = true;
         if let Some(until) = until {
-            current.from.get_or_insert(start);
+            // Pictures do not come evenly: less than a second between two of one connection is no gap in the account.
+            let joins = start.saturating_since(self.last_until) < ACCOUNT_GRAIN;
+            current.from.get_or_insert(if joins { self.last_until } else { start });
             current.until = until;
             self.last_until = until;
         }
