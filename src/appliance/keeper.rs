@@ -24,7 +24,7 @@ use files::{Identity, RosterLog};
 use peri_access::wire::{BirthCertificate, Problem};
 use peri_domain::{CameraId, Hash, UtcNanos};
 use peri_ledger::EntryType;
-use peri_roster::{Anchor, Provisioning, Roster, RosterSet, Verified};
+use peri_roster::{Anchor, HeadMark, Provisioning, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::durable::Dir;
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
@@ -56,6 +56,10 @@ struct Keeper {
     claim_key: peri_domain::Fingerprint,
     longest_epoch: Duration,
     clock: SystemClock,
+    dir: Dir,
+    /// The head that was here before, when the log is shorter now: until its statements are back nobody gets a wrap,
+    /// since one of them may be a revocation. Recording goes on, shared to the seats.
+    missing: Option<HeadMark>,
     poller: Poller,
     scribe: Option<ScribeLink>,
     cameras: BTreeMap<CameraId, Camera>,
@@ -88,6 +92,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         roster_set.insert(statement)?;
     }
     let roster = roster_set.verify(clock.utc());
+    let missing = files::read_mark(&dir)?.filter(|mark| mark.count > roster.len());
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
     let mut keeper = Keeper {
@@ -99,6 +104,8 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         claim_key,
         longest_epoch: Duration::from_secs(epoch_secs.into()),
         clock,
+        dir,
+        missing,
         poller,
         scribe: None,
         cameras: BTreeMap::new(),
@@ -290,7 +297,11 @@ impl Keeper {
         }
         // On a copy: what cannot be stored must not count.
         let mut trial = self.roster_set.clone();
-        let outcome = trial.admit(statement, now);
+        let outcome = match &self.missing {
+            // Statements that were here before come back as history, whoever is in office now.
+            Some(_) => trial.insert(statement),
+            None => trial.admit(statement, now),
+        };
         if let Err(error) = outcome {
             self.event(EntryType::RosterRefused, None, error.to_string());
             return Err(refuse(&error));
@@ -301,6 +312,15 @@ impl Keeper {
         self.roster_set = trial;
         self.accepted.push(statement.to_vec());
         self.roster = self.roster_set.verify(now);
+        if self.missing.is_none_or(|missing| missing == self.roster.mark()) {
+            if self.missing.take().is_some() {
+                self.event(EntryType::RosterAccepted, None, "the roster is whole again");
+            }
+            if let Err(error) = files::write_mark(&self.dir, self.roster.mark()) {
+                // The log has it; only a later cut of the log would go unnoticed by one statement.
+                self.event(EntryType::RosterAlarm, None, error.to_string());
+            }
+        }
         self.tell_scribe(KeeperToScribe::Statement(statement.to_vec().into()));
         self.follow_roster();
         self.tick();
@@ -308,6 +328,15 @@ impl Keeper {
     }
 
     fn compare_with_database(&mut self, head: Hash, len: u64) {
+        if let Some(missing) = &self.missing {
+            let text = format!(
+                "keeper's roster lost statements: {} of {} are left; until they are back, nobody gets a wrap and \
+                 recording goes on for the seats alone",
+                self.roster.len(),
+                missing.count
+            );
+            self.event(EntryType::RosterAlarm, None, text);
+        }
         if head != self.roster.head() || len != self.roster.len() {
             let text = format!(
                 "the database holds a roster of {len} statements with head {head}; keeper holds {} with head {}; \
@@ -343,6 +372,7 @@ impl Keeper {
         let (now, monotonic) = (self.clock.utc(), self.clock.monotonic());
         let mut questions = Vec::new();
         for (id, camera) in &mut self.cameras {
+            camera.trust_grants(self.missing.is_none());
             camera.tick(&self.roster, now, monotonic, self.longest_epoch, &mut questions, *id);
         }
         for question in questions {

@@ -546,6 +546,9 @@ pub enum ScribeToRecorder {
     /// There is room again.
     #[n(0)]
     Room,
+    /// The disk is full and nothing more may be erased: what is left belongs to key file, roster and ledger.
+    #[n(1)]
+    Full,
 }
 
 /// Portal → scribe: a client's frame and the number of the question.

@@ -23,7 +23,7 @@ use crate::message::{
 };
 use peri_domain::UtcNanos;
 use peri_ledger::EntryType;
-use peri_media::auth::Answer;
+use peri_media::auth::{Answer, Scheme};
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::landlock::Rules;
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
@@ -242,6 +242,13 @@ impl Recorder {
         match outcome {
             Ok(questions) => {
                 for challenge in questions {
+                    // Basic hands the password itself over, so it is asked for until PLAY and not for keep-alives.
+                    if challenge.scheme == Scheme::Basic
+                        && let Some(session) = self.session.as_mut().filter(|session| session.is_playing())
+                    {
+                        session.decline(monotonic);
+                        continue;
+                    }
                     let tls = self.session.as_ref().is_some_and(Session::is_tls);
                     self.tell_keeper(RecorderToKeeper::NeedsAuth(AuthQuestion { challenge, tls }));
                 }
@@ -347,7 +354,11 @@ impl Recorder {
                 None => return,
             };
             match received {
-                Ok(Some((ScribeToRecorder::Room, _))) => self.retry_at = Duration::ZERO,
+                Ok(Some((ScribeToRecorder::Room, _))) => self.writer.pause(None),
+                Ok(Some((ScribeToRecorder::Full, _))) => {
+                    self.writer.pause(Some("disk full"));
+                    self.lose("disk full".into());
+                }
                 Ok(None) => return,
                 Err(_) => {
                     self.scribe = None;

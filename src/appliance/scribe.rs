@@ -45,6 +45,10 @@ const TICK: Duration = Duration::from_millis(250);
 const FLUSH: Duration = Duration::from_millis(5);
 /// A clock that moves by more than this between two ticks has jumped.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+/// No right clock shows an earlier time.
+const RELEASED: UtcNanos = UtcNanos::from_secs(1_767_225_600); // 2026-01-01
+/// An appliance that was off for longer, or whose clock leapt: one of the two must be looked at.
+const AWAY_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Roster statements may come and questions wait; a keeper that does not answer so long has lost them.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -250,6 +254,9 @@ impl Scribe {
                 let link = RecorderLink::new(fd);
                 self.poller.add(&link, token, Interest::Read)?;
                 self.recorders.insert(camera, Recorder { link, token });
+                if !self.may_write() {
+                    self.tell_recorders(ScribeToRecorder::Full);
+                }
             }
             (Order::Unlink(camera), _) => drop(self.recorders.remove(&camera)),
             (Order::Record(event), _) => self.take_event(event, None),
@@ -418,6 +425,7 @@ impl Scribe {
             books.record(event, now);
         }
         self.books = Some(books);
+        self.check_clock();
         self.account_for_last_run();
         self.finish_interrupted_erasures();
         Ok(())
@@ -464,8 +472,25 @@ impl Scribe {
         }
     }
 
-    fn tell_recorders_room(&mut self) {
-        self.recorders.retain(|_, recorder| recorder.link.send(ScribeToRecorder::Room).is_ok());
+    fn tell_recorders(&mut self, message: ScribeToRecorder) {
+        self.recorders.retain(|_, recorder| recorder.link.send(message.clone()).is_ok());
+    }
+
+    /// Whether the clock can be right: not before this release, not behind the ledger, not years ahead of it. Recording
+    /// goes on either way; nothing expires by a clock in doubt, and entries never go back in time.
+    fn check_clock(&mut self) {
+        let now = self.clock.utc();
+        let last = self.books.as_mut().and_then(Books::last_time);
+        let what = match last {
+            _ if now < RELEASED => format!("{now} lies before this release; the clock is wrong"),
+            Some(last) if now + CLOCK_TOLERANCE < last => format!("{now} lies before the last ledger entry of {last}; the clock went back"),
+            Some(last) if last + AWAY_MAX < now => {
+                format!("{now} is far beyond the last ledger entry of {last}; was the appliance off so long?")
+            }
+            _ => return,
+        };
+        self.erasure.clock_jumped(self.clock.monotonic());
+        self.alarm(EntryType::ClockJump, None, &format!("{what}; set it (NTP), nothing expires for an hour"));
     }
 
     fn take_statement(&mut self, statement: &[u8]) {

@@ -1,6 +1,6 @@
 //! One camera in keeper's hands: its set-up, its epochs, the link to its recorder.
 
-use super::epoch::{Audience, Epoch, end_of, make};
+use super::epoch::{Audience, AudienceError, Epoch, end_of, make};
 use super::files::Identity;
 use super::RecorderLink;
 use crate::link::LinkError;
@@ -48,6 +48,8 @@ pub(super) struct Camera {
     /// When scribe was asked for the next epoch, on the monotonic clock.
     asked: Option<Duration>,
     not_before: Duration,
+    /// Whether grants count; not while keeper's roster is shorter than it was.
+    grants_count: bool,
 }
 
 impl Camera {
@@ -61,7 +63,16 @@ impl Camera {
             superseded: Vec::new(),
             asked: None,
             not_before: Duration::ZERO,
+            grants_count: true,
         }
+    }
+
+    pub(super) fn trust_grants(&mut self, count: bool) {
+        self.grants_count = count;
+    }
+
+    fn audience(&self, roster: &Verified<Roster>, at: UtcNanos) -> Result<Audience, AudienceError> {
+        Audience::of(roster, self.id, at, self.grants_count)
     }
 
     /// Takes the set-up from the roster; a recorder that runs is told when it changed.
@@ -168,7 +179,7 @@ impl Camera {
     fn needs_epoch(&self, roster: &Verified<Roster>, now: UtcNanos, longest: Duration) -> bool {
         let same = |epoch: &Epoch, at| {
             // An audience that cannot be formed (too many recipients) changes nothing: recording goes on.
-            Audience::of(roster, self.id, at).map_or(true, |audience| audience.digest == epoch.audience)
+            self.audience(roster, at).map_or(true, |audience| audience.digest == epoch.audience)
         };
         match (self.epochs.front(), self.epochs.get(1)) {
             (None, _) => true,
@@ -198,7 +209,7 @@ impl Camera {
             // The running epoch still fits: the new one follows it without a gap.
             Some(front)
                 if front.ends > now
-                    && Audience::of(roster, self.id, now.max(front.starts))?.digest == front.audience =>
+                    && self.audience(roster, now.max(front.starts))?.digest == front.audience =>
             {
                 front.ends
             }
@@ -207,7 +218,7 @@ impl Camera {
         let mut jitter = [0; 1];
         getrandom::fill(&mut jitter)?;
         let ends = end_of(roster, self.id, starts, longest, jitter[0]);
-        let audience = Audience::of(roster, self.id, starts)?;
+        let audience = self.audience(roster, starts)?;
         let id = EpochId { vm: identity.vm, camera: self.id, epoch: no };
         let x = XSecret::from_bytes(*x);
         let made = make(&identity.device, id, (starts, ends), &x, &audience, roster)?;

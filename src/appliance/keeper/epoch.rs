@@ -39,9 +39,14 @@ impl Audience {
         roster: &Verified<Roster>,
         camera: peri_domain::CameraId,
         at: UtcNanos,
+        grants_count: bool,
     ) -> Result<Self, AudienceError> {
         let recipients: Vec<UserPublic> =
-            roster.recipients(camera, at)?.into_iter().map(|(key, _)| key.clone()).collect();
+            if grants_count {
+            roster.recipients(camera, at)?.into_iter().map(|(key, _)| key.clone()).collect()
+        } else {
+            Vec::new()
+        };
         // A revoked seat gets no further shares; its share index stays its own.
         let seats: Vec<(u8, UserPublic)> = roster
             .seats()

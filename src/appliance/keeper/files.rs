@@ -8,6 +8,7 @@
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{STATEMENT_MAX, STATEMENTS_MAX};
 use peri_domain::{Hash, VmId};
+use peri_roster::HeadMark;
 use peri_sandbox::durable::{self, Dir, DurableError};
 use peri_seal::keys::{KEY_PAIR_SECRET_LEN, KeyPair};
 use peri_seal::{digest, rng};
@@ -16,6 +17,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 const IDENTITY: &str = "identity";
 const ROSTER: &str = "roster.log";
+const MARK: &str = "roster.head";
 
 /// Why keeper cannot start from its files.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,20 @@ pub(super) fn vm_of(dir: &Dir) -> Result<VmId, FilesError> {
     let stored = minicbor::decode::<Stored>(&bytes).map_err(|_| FilesError::Identity);
     bytes.zeroize();
     stored.map(|stored| stored.vm)
+}
+
+/// The highest head that this keeper ever had, beside the log: a log that was cut at the edge of a frame shows.
+pub(super) fn read_mark(dir: &Dir) -> Result<Option<HeadMark>, FilesError> {
+    if !dir.has(MARK)? {
+        return Ok(None);
+    }
+    minicbor::decode(&dir.read(MARK, 256)?).map(Some).map_err(|_| FilesError::Identity)
+}
+
+/// Keeps a new head, durable on return.
+pub(super) fn write_mark(dir: &Dir, mark: HeadMark) -> Result<(), FilesError> {
+    let bytes = minicbor::to_vec(mark).expect("encoding into a Vec cannot fail");
+    Ok(durable::write_atomic(dir, MARK, &bytes, 0o600)?)
 }
 
 /// The statements on disk.

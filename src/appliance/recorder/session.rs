@@ -194,6 +194,12 @@ impl Session {
         let _ = self.transmit();
     }
 
+    /// Lets a request go out without an answer to its challenge.
+    pub(super) fn decline(&mut self, now: Duration) {
+        self.client.answer(None, now);
+        let _ = self.transmit();
+    }
+
     /// Reads, handles, writes. Returns challenges that keeper must answer.
     pub(super) fn turn(
         &mut self,

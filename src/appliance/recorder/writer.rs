@@ -75,6 +75,8 @@ pub(super) struct Writer {
     last_until: UtcNanos,
     told_drift: bool,
     told_offset: bool,
+    /// Why nothing is written although pictures come.
+    paused: Option<&'static str>,
 }
 
 impl Writer {
@@ -93,7 +95,13 @@ impl Writer {
             last_until: UtcNanos(0),
             told_drift: false,
             told_offset: false,
+            paused: None,
         }
+    }
+
+    /// Stops writing for a reason, or goes on.
+    pub(super) fn pause(&mut self, why: Option<&'static str>) {
+        self.paused = why;
     }
 
     /// Takes an epoch from keeper; it replaces one that has not begun. The same epoch again (a new run) resumes it.
@@ -270,6 +278,10 @@ impl Writer {
 
     /// Seals and writes one fragment into the running epoch.
     fn write(&mut self, fragment: Fragment<'_>) -> io::Result<()> {
+        // Init fragments still go out (they are small), so that what comes after the pause can be decoded.
+        if self.paused.is_some() && fragment.kind == Kind::Media {
+            return Ok(());
+        }
         let Some(current) = &mut self.current else { return Ok(()) };
         let (kind, start, until) = match fragment.kind {
             Kind::Init => (FragmentKind::Init, self.last_until.max(self.arrival - Duration::from_secs(1)), None),

@@ -6,7 +6,7 @@
 
 use peri_domain::limits::{BATCH_ENTRIES_MAX, BATCH_WAIT_MAX, TAIL_ENTRY_EVERY};
 use peri_domain::{CameraId, Nonce, UtcNanos};
-use peri_ledger::{Event, LedgerKeys, LedgerSigner};
+use peri_ledger::{CheckpointSigner as _, Event, LedgerKeys, LedgerSigner};
 use peri_sandbox::durable::Dir;
 use peri_seal::rng::{self, SystemRng};
 use peri_store::coverage::{Book, Coverage};
@@ -81,6 +81,13 @@ impl Books {
 
     pub(super) fn db(&mut self) -> &mut Db {
         self.journal.db()
+    }
+
+    /// Time of the last entry; `None` while PostgreSQL is away or before the first.
+    pub(super) fn last_time(&mut self) -> Option<UtcNanos> {
+        let keys = self.signer.verify_keys();
+        let chain = self.journal.db().chain(&keys).ok()?;
+        (chain.size() > 0).then(|| chain.last_time())
     }
 
     /// Puts an event into the next batch.

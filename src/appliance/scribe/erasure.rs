@@ -4,6 +4,8 @@
 //! the key file re-keys when it is opened, and a file whose X is gone is unlinked then.
 
 use super::Scribe;
+use crate::message::ScribeToRecorder;
+use peri_domain::limits::DISK_RESERVE_BYTES;
 use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_store::retention::{self, Rules, SegmentState, Space};
@@ -24,6 +26,8 @@ pub(super) struct Erasure {
     last_rekey: Duration,
     doubt_until: Duration,
     full: bool,
+    /// Nothing more may go: recorders were told to stop writing.
+    stopped: bool,
     pruner: LeavesPruner,
 }
 
@@ -35,6 +39,7 @@ impl Erasure {
             last_rekey: now,
             doubt_until: Duration::ZERO,
             full: false,
+            stopped: false,
             pruner: LeavesPruner::default(),
         }
     }
@@ -74,7 +79,9 @@ impl Scribe {
 
     /// Plans and begins erasures, closes orphaned segments, re-keys when the hour is over.
     pub(super) fn erase_what_is_due(&mut self, now: Duration) {
-        if !self.erasure.plan_is_due(now) {
+        // Recorders write without asking, so a shrinking disk is looked at more often than the plan is made.
+        let short = self.store.free_bytes().is_ok_and(|free| free < DISK_RESERVE_BYTES);
+        if !self.erasure.plan_is_due(now) && (!short || self.erasure.stopped) {
             return;
         }
         self.erasure.last_plan = Some(now);
@@ -91,7 +98,10 @@ impl Scribe {
             self.note_full(free, plan.shortfall);
         } else if std::mem::take(&mut self.erasure.full) {
             self.record(EntryType::DiskOk, None, &format!("{free} bytes free"));
-            self.tell_recorders_room();
+        }
+        let stop = plan.shortfall > 0;
+        if stop != std::mem::replace(&mut self.erasure.stopped, stop) {
+            self.tell_recorders(if stop { ScribeToRecorder::Full } else { ScribeToRecorder::Room });
         }
         if !plan.early.is_empty() {
             self.begin(&plan.early, "disk full");
@@ -103,13 +113,17 @@ impl Scribe {
                 );
             }
             self.rekey(now);
-            self.tell_recorders_room();
         } else if now.saturating_sub(self.erasure.last_rekey) >= self.erasure.rekey_every {
             self.rekey(now);
         }
         if let Err(error) = self.erasure.pruner.prune(&self.store, PRUNE_BUDGET) {
             self.alarm(EntryType::StoreGap, None, &error.to_string());
         }
+    }
+
+    /// Whether recorders are to write; a fresh one is told when not.
+    pub(super) const fn may_write(&self) -> bool {
+        !self.erasure.stopped
     }
 
     /// A recorder found the disk full: plan at once.
