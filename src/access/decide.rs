@@ -167,11 +167,9 @@ pub fn decide(
     let standing = principal.standing;
     match (action, object) {
         (Action::ReadRoster, Object::Roster) => {}
-        (Action::ReadLedger, Object::Ledger) => allow(
-            standing,
-            |role| role == Role::Auditor,
-            "the ledger is read by auditors and custodians",
-        )?,
+        (Action::ReadLedger, Object::Ledger) => {
+            allow(standing, |role| role == Role::Auditor, "the ledger is read by auditors and custodians")?
+        }
         (Action::ReadLedger, Object::Health) => allow(
             standing,
             |role| matches!(role, Role::Auditor | Role::Administrator),
@@ -185,7 +183,9 @@ pub fn decide(
                 return Err(never(standing, "ask the custodians to grant viewing to a viewer account"));
             }
             if action == Action::WatchLive && !running {
-                return Err(Denied::Grant("live is the running epoch only; the past needs the right to playback".into()));
+                return Err(Denied::Grant(
+                    "live is the running epoch only; the past needs the right to playback".into(),
+                ));
             }
             roster
                 .grant_for(principal.fingerprint, camera, action, from, until, now)

@@ -97,14 +97,7 @@ pub struct SignedRequest {
 impl SignedRequest {
     /// Signs a request.
     #[must_use]
-    pub fn sign(
-        vm: VmId,
-        method: Method,
-        body: Vec<u8>,
-        nonce: Nonce,
-        signer: Fingerprint,
-        key: &SigningKey,
-    ) -> Self {
+    pub fn sign(vm: VmId, method: Method, body: Vec<u8>, nonce: Nonce, signer: Fingerprint, key: &SigningKey) -> Self {
         let signature = key.sign(REQUEST_CONTEXT, &signed_bytes(vm, method, &body, nonce, signer));
         Self { vm, method, body: body.into(), nonce, signer, signature }
     }
@@ -125,8 +118,7 @@ impl SignedRequest {
 
 fn signed_bytes(vm: VmId, method: Method, body: &[u8], nonce: Nonce, signer: Fingerprint) -> Vec<u8> {
     let body_hash = peri_seal::digest::hash("request-body", &[body]);
-    minicbor::to_vec((vm, method, body_hash, nonce, signer))
-        .expect("encoding into a Vec cannot fail")
+    minicbor::to_vec((vm, method, body_hash, nonce, signer)).expect("encoding into a Vec cannot fail")
 }
 
 /// The appliance's frame.

@@ -385,7 +385,7 @@ impl Keeper {
         let Some(camera) = self.cameras.get_mut(&id) else {
             return self.tell_scribe(KeeperToScribe::Discard { camera: id, epoch: no });
         };
-        let made = camera.prepared(&self.identity, &self.roster, no, x, &fd, now, self.longest_epoch);
+        let made = camera.prepared(&self.identity, &self.roster, (no, x, &fd), now, self.longest_epoch);
         match made {
             Ok(made) => {
                 self.tell_scribe(KeeperToScribe::Opened {

@@ -14,6 +14,7 @@
 mod boot;
 pub mod cli;
 pub mod config;
+pub mod dns;
 mod keeper;
 mod link;
 mod maintenance;

@@ -93,7 +93,8 @@ pub(crate) fn run(config: &Config, repair: bool, prove_erased: bool) -> anyhow::
     let _cluster = Cluster::start(config)?;
     let socket_dir = config.database.socket_dir.clone().unwrap_or_else(|| config.run.join("postgres"));
     let vm = crate::keeper::vm_of(&Dir::open(&config.data.join("keeper"))?)?;
-    let mut db = Db::new(Endpoint { role: "postgres".into(), ..Endpoint::scribe(&socket_dir) }, &origin_of(vm), SystemClock);
+    let mut db =
+        Db::new(Endpoint { role: "postgres".into(), ..Endpoint::scribe(&socket_dir) }, &origin_of(vm), SystemClock);
     let store = SegmentStore::open(&Dir::open(&config.data.join("store"))?)?;
     let report = fsck::fsck(&store, &mut db, repair)?;
     let erased = prove_erased.then(|| hunt(config, &mut db, &socket_dir)).transpose()?;
@@ -102,12 +103,11 @@ pub(crate) fn run(config: &Config, repair: bool, prove_erased: bool) -> anyhow::
 
 /// Tests everything that could be an X against the commitments of every epoch past retention.
 fn hunt(config: &Config, db: &mut Db, socket_dir: &Path) -> anyhow::Result<Erased> {
-    let rules = Rules {
-        retention: Duration::from_secs(config.timing.retention_secs.into()),
-        per_camera: BTreeMap::new(),
-    };
+    let rules =
+        Rules { retention: Duration::from_secs(config.timing.retention_secs.into()), per_camera: BTreeMap::new() };
     let rows = db.rows()?;
-    let grace = erased::GRACE.min(Duration::from_secs(u64::from(config.timing.rekey_secs) + u64::from(config.timing.epoch_secs)));
+    let grace = erased::GRACE
+        .min(Duration::from_secs(u64::from(config.timing.rekey_secs) + u64::from(config.timing.epoch_secs)));
     let suspects = erased::overdue_after(&rows, SystemClock.utc(), &rules, &[], grace);
     let mut hunt = erased::Hunt::new(&suspects);
     let keys = Dir::open(&config.data.join("scribe"))?.open_dir("x")?;
@@ -136,7 +136,11 @@ fn hunt(config: &Config, db: &mut Db, socket_dir: &Path) -> anyhow::Result<Erase
         candidates: hunt.candidates,
         bytes: hunt.bytes,
         places: hunt.places.clone(),
-        found: hunt.found.iter().map(|found| format!("X of camera {}, epoch {} in {}", found.key.0, found.key.1, found.place)).collect(),
+        found: hunt
+            .found
+            .iter()
+            .map(|found| format!("X of camera {}, epoch {} in {}", found.key.0, found.key.1, found.place))
+            .collect(),
         proved: hunt.is_proved(),
     })
 }

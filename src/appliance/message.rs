@@ -4,11 +4,14 @@
 //! What does not belong here cannot be said between roles. Note what is absent: no message carries plaintext video, E
 //! or a private key, none to or from portal carries K or X in clear, and no path of a file travels, only descriptors.
 
+mod secret;
+
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use peri_access::wire::{Ask, Problem};
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos, VmId};
 use peri_seal::keys::UserPublic;
+pub use secret::SecretBytes;
 
 /// The six roles (courier comes with outbound calls) and the supervisor's other children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -355,33 +358,6 @@ pub enum ScribeToKeeper {
     /// Highest epoch number known for each camera is scribe's business; nothing else travels.
     #[n(6)]
     Hello,
-}
-
-/// 32 secret bytes in a message: zeroised when dropped, never printed.
-#[derive(Clone, PartialEq, Eq, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
-pub struct SecretBytes(pub [u8; 32]);
-
-impl core::fmt::Debug for SecretBytes {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("SecretBytes(..)")
-    }
-}
-
-impl<C> Encode<C> for SecretBytes {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for SecretBytes {
-    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let bytes = d.bytes()?;
-        bytes.try_into().map(Self).map_err(|_| minicbor::decode::Error::message("a secret has 32 bytes"))
-    }
 }
 
 /// Keeper → recorder.

@@ -193,9 +193,7 @@ fn converse(
             pump(stream, shared, &File::from(fd), offset..end, follow_until, receiver)?;
             write_frame(stream, &Reply::End)
         }
-        Ok((ScribeToPortal::Stream { .. } | ScribeToPortal::Closed { .. }, _)) | Err(_) => {
-            write_frame(stream, &away())
-        }
+        Ok((ScribeToPortal::Stream { .. } | ScribeToPortal::Closed { .. }, _)) | Err(_) => write_frame(stream, &away()),
     }
 }
 

@@ -18,14 +18,14 @@ use peri_domain::{CameraId, limits};
 use peri_ledger::EntryType;
 use peri_sandbox::channel::Channel;
 use peri_sandbox::clock::{Clock, SystemClock};
+use peri_sandbox::confine;
 use peri_sandbox::landlock::{self, Access, PathRule, Rules};
 use peri_sandbox::poll::{Interest, Poller, Ready, Signals, Token};
 use peri_sandbox::privileges::Capability;
 use peri_sandbox::seccomp::Role;
-use peri_sandbox::confine;
 use peri_sandbox::spawn::{self, Child, Command, Exit, Program, Programs};
-pub(crate) use prepare::connect_tpm;
 use prepare::Prepared;
+pub(crate) use prepare::connect_tpm;
 use role::{Role as Managed, State};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -190,15 +190,18 @@ impl Supervisor {
             Peer::Migrate => ("migrate", role::PORTAL_LIMITS),
             Peer::Recorder(_) => ("recorder", role::RECORDER_LIMITS),
         };
-        let child = spawn::spawn(&self.programs, Command {
-            program: Program::Own,
-            args: vec!["peri-appliance".into(), "role".into(), name.into()],
-            env: Vec::new(),
-            user,
-            fds: vec![(theirs.into(), spawn::CONTROL_FD)],
-            limits,
-            confine: None,
-        })?;
+        let child = spawn::spawn(
+            &self.programs,
+            Command {
+                program: Program::Own,
+                args: vec!["peri-appliance".into(), "role".into(), name.into()],
+                env: Vec::new(),
+                user,
+                fds: vec![(theirs.into(), spawn::CONTROL_FD)],
+                limits,
+                confine: None,
+            },
+        )?;
         let token = Token(self.next_token);
         self.next_token += 1;
         let now = self.clock.monotonic();
@@ -309,15 +312,18 @@ impl Supervisor {
         for setting in settings {
             args.extend(["-c".into(), setting.into()]);
         }
-        Ok(spawn::spawn(&self.programs, Command {
-            program: Program::Postgres,
-            args,
-            env: vec!["PATH=/nonexistent".into(), "LC_ALL=C".into(), "PG_OOM_ADJUST_FILE=/dev/null".into()],
-            user: self.prepared.postgres,
-            fds: vec![(log, 2)],
-            limits: role::POSTGRES_LIMITS,
-            confine: Some((walls, Role::Postgres)),
-        })?)
+        Ok(spawn::spawn(
+            &self.programs,
+            Command {
+                program: Program::Postgres,
+                args,
+                env: vec!["PATH=/nonexistent".into(), "LC_ALL=C".into(), "PG_OOM_ADJUST_FILE=/dev/null".into()],
+                user: self.prepared.postgres,
+                fds: vec![(log, 2)],
+                limits: role::POSTGRES_LIMITS,
+                confine: Some((walls, Role::Postgres)),
+            },
+        )?)
     }
 
     /// Who ended, and why; each death is logged, entered and followed by a restart.
@@ -352,7 +358,8 @@ impl Supervisor {
         let (kind, what) = match exit {
             Exit::Violation => (
                 EntryType::SandboxViolation,
-                "tried a system call that its policy forbids and was killed; if this repeats, look for an attack".into(),
+                "tried a system call that its policy forbids and was killed; if this repeats, look for an attack"
+                    .into(),
             ),
             Exit::Code(code) => (EntryType::RoleDied, format!("ended with code {code}")),
             Exit::Signal(signal) => (EntryType::RoleDied, format!("was ended by {signal}")),
@@ -364,16 +371,14 @@ impl Supervisor {
 
     fn hear(&mut self, token: Token) {
         loop {
-            let Some((peer, role)) = self.roles.iter_mut().find(|(_, role)| role.token() == Some(token)) else { return };
+            let Some((peer, role)) = self.roles.iter_mut().find(|(_, role)| role.token() == Some(token)) else {
+                return;
+            };
             let peer = *peer;
             match role.recv() {
                 Some(Report::Ready { landlock_abi }) => {
                     role.ready();
-                    self.record(
-                        EntryType::RoleStarted,
-                        None,
-                        format!("{peer} is up; Landlock version {landlock_abi}"),
-                    );
+                    self.record(EntryType::RoleStarted, None, format!("{peer} is up; Landlock version {landlock_abi}"));
                     self.link_up(peer);
                 }
                 Some(Report::Cameras(cameras)) if peer == Peer::Keeper => self.follow_cameras(&cameras),
@@ -459,11 +464,10 @@ impl Supervisor {
     /// In order: recorders first (their last fragments still find scribe), then the others, postgres last.
     fn stop(&mut self) -> anyhow::Result<()> {
         self.record(EntryType::ApplianceStopped, None, "asked to stop");
-        let stages: [&dyn Fn(&Peer) -> bool; 3] = [
-            &|peer| matches!(peer, Peer::Recorder(_)),
-            &|peer| matches!(peer, Peer::Portal | Peer::Keeper),
-            &|peer| *peer == Peer::Scribe,
-        ];
+        let stages: [&dyn Fn(&Peer) -> bool; 3] =
+            [&|peer| matches!(peer, Peer::Recorder(_)), &|peer| matches!(peer, Peer::Portal | Peer::Keeper), &|peer| {
+                *peer == Peer::Scribe
+            }];
         for stage in stages {
             let roles: Vec<&Managed> = self.roles.iter().filter(|(peer, _)| stage(peer)).map(|(_, r)| r).collect();
             for role in &roles {
@@ -502,15 +506,15 @@ impl Supervisor {
 }
 
 /// keeper, scribe and each recorder form triangles; portal knows scribe alone.
-fn are_linked(one: Peer, other: Peer) -> bool {
-    match (one, other) {
+const fn are_linked(one: Peer, other: Peer) -> bool {
+    matches!(
+        (one, other),
         (Peer::Keeper | Peer::Scribe, Peer::Recorder(_))
-        | (Peer::Recorder(_), Peer::Keeper | Peer::Scribe)
-        | (Peer::Keeper, Peer::Scribe)
-        | (Peer::Scribe, Peer::Keeper | Peer::Portal)
-        | (Peer::Portal, Peer::Scribe) => true,
-        _ => false,
-    }
+            | (Peer::Recorder(_), Peer::Keeper | Peer::Scribe)
+            | (Peer::Keeper, Peer::Scribe)
+            | (Peer::Scribe, Peer::Keeper | Peer::Portal)
+            | (Peer::Portal, Peer::Scribe)
+    )
 }
 
 /// One line for the service manager's log. Names roles and causes, never a person, key or picture.

@@ -1,8 +1,8 @@
 //! One camera in keeper's hands: its set-up, its epochs, the link to its recorder.
 
+use super::RecorderLink;
 use super::epoch::{Audience, AudienceError, Epoch, end_of, make};
 use super::files::Identity;
-use super::RecorderLink;
 use crate::link::LinkError;
 use crate::message::{
     AuthQuestion, CameraSetup, CameraTrust, EpochHandout, KeeperToRecorder, KeeperToScribe, RecorderToKeeper,
@@ -198,9 +198,7 @@ impl Camera {
         &mut self,
         identity: &Identity,
         roster: &Verified<Roster>,
-        no: EpochNo,
-        x: &[u8; 32],
-        fd: &OwnedFd,
+        (no, x, fd): (EpochNo, &[u8; 32], &OwnedFd),
         now: UtcNanos,
         longest: Duration,
     ) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
@@ -208,8 +206,7 @@ impl Camera {
         let starts = match self.epochs.front() {
             // The running epoch still fits: the new one follows it without a gap.
             Some(front)
-                if front.ends > now
-                    && self.audience(roster, now.max(front.starts))?.digest == front.audience =>
+                if front.ends > now && self.audience(roster, now.max(front.starts))?.digest == front.audience =>
             {
                 front.ends
             }

@@ -41,8 +41,7 @@ impl Audience {
         at: UtcNanos,
         grants_count: bool,
     ) -> Result<Self, AudienceError> {
-        let recipients: Vec<UserPublic> =
-            if grants_count {
+        let recipients: Vec<UserPublic> = if grants_count {
             roster.recipients(camera, at)?.into_iter().map(|(key, _)| key.clone()).collect()
         } else {
             Vec::new()

@@ -29,7 +29,9 @@ pub(super) enum FilesError {
     #[error("cannot write keeper's roster log: {0}; make room on its disk")]
     Append(nix::errno::Errno),
     /// The identity file is damaged.
-    #[error("keeper's identity file is damaged; restore keeper's directory from its disk image, or destroy and claim anew")]
+    #[error(
+        "keeper's identity file is damaged; restore keeper's directory from its disk image, or destroy and claim anew"
+    )]
     Identity,
     /// Started with other provisioning data than at birth.
     #[error(
@@ -84,8 +86,7 @@ impl Identity {
             let device = KeyPair::generate(&mut rng::system());
             let mut vm = [0; 16];
             getrandom::fill(&mut vm).expect("the kernel always has randomness after boot");
-            let stored =
-                Stored { vm: VmId(vm), provisioning: found, secret: *device.to_secret_bytes() };
+            let stored = Stored { vm: VmId(vm), provisioning: found, secret: *device.to_secret_bytes() };
             let mut bytes = minicbor::to_vec(&stored).expect("encoding into a Vec cannot fail");
             let written = durable::write_atomic(dir, IDENTITY, &bytes, 0o400);
             bytes.zeroize();

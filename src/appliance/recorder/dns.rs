@@ -1,10 +1,9 @@
-//! Name resolution over port 53 of the configured resolvers (RFC 1035), in the recorder itself.
+//! Name resolution over port 53 of the configured resolvers, in the recorder itself; the messages are in `crate::dns`.
 //!
 //! A name proves nothing here: only the pin or CA behind it makes the other end trustworthy, so plain RTSP takes an
 //! address. glibc's resolver would read files and load modules that this process has no right to.
 
-use simple_dns::rdata::RData;
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
+use crate::dns::{Answer, Kind, answer, question};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -15,14 +14,13 @@ const TRY: Duration = Duration::from_secs(2);
 /// RFC 6891 §6.2.5 recommends 4,096 as the largest; without EDNS 512 is what comes.
 const ANSWER_MAX: usize = 4_096;
 
-/// Aliases followed inside one answer.
-const ALIASES_MAX: usize = 8;
-
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveError {
     /// No resolver is configured.
-    #[error("the camera is given by the name {name}, but no resolver is configured; set dns.resolvers or use an address")]
+    #[error(
+        "the camera is given by the name {name}, but no resolver is configured; set dns.resolvers or use an address"
+    )]
     NoResolver {
         /// The name.
         name: String,
@@ -53,7 +51,11 @@ pub(super) enum ResolveError {
 ///
 /// # Errors
 /// See [`ResolveError`].
-pub(super) fn resolve(name: &str, resolvers: &[SocketAddr], random: impl Fn() -> u16) -> Result<Vec<IpAddr>, ResolveError> {
+pub(super) fn resolve(
+    name: &str,
+    resolvers: &[SocketAddr],
+    random: impl Fn() -> u16,
+) -> Result<Vec<IpAddr>, ResolveError> {
     if resolvers.is_empty() {
         return Err(ResolveError::NoResolver { name: name.into() });
     }
@@ -61,7 +63,7 @@ pub(super) fn resolve(name: &str, resolvers: &[SocketAddr], random: impl Fn() ->
     for resolver in resolvers {
         let mut found = Vec::new();
         let mut denied = false;
-        for kind in [TYPE::A, TYPE::AAAA] {
+        for kind in [Kind::V4, Kind::V6] {
             match ask(name, kind, *resolver, random()) {
                 Ok(Answer::Addresses(addresses)) => found.extend(addresses),
                 Ok(Answer::NoSuchName) => denied = true,
@@ -79,11 +81,6 @@ pub(super) fn resolve(name: &str, resolvers: &[SocketAddr], random: impl Fn() ->
     Err(ResolveError::NoAnswer { name: name.into(), last })
 }
 
-enum Answer {
-    Addresses(Vec<IpAddr>),
-    NoSuchName,
-}
-
 enum AskError {
     BadName,
     Io(io::Error),
@@ -95,8 +92,8 @@ impl From<io::Error> for AskError {
     }
 }
 
-fn ask(name: &str, kind: TYPE, resolver: SocketAddr, id: u16) -> Result<Answer, AskError> {
-    let query = encode(name, kind, id).ok_or(AskError::BadName)?;
+fn ask(name: &str, kind: Kind, resolver: SocketAddr, id: u16) -> Result<Answer, AskError> {
+    let query = question(name, kind, id).ok_or(AskError::BadName)?;
     let any: SocketAddr = match resolver {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -110,77 +107,18 @@ fn ask(name: &str, kind: TYPE, resolver: SocketAddr, id: u16) -> Result<Answer, 
     // A few foreign or late packets may come first; the timeout of each bounds the whole.
     for _ in 0..4 {
         let length = socket.recv(&mut buffer)?;
-        if let Some(answer) = decode(&buffer[..length], name, kind, id) {
+        if let Some(answer) = answer(&buffer[..length], name, kind, id) {
             return Ok(answer);
         }
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "answers that do not fit the question").into())
 }
 
-fn encode(name: &str, kind: TYPE, id: u16) -> Option<Vec<u8>> {
-    let name = Name::new(name.trim_end_matches('.')).ok().filter(Name::is_valid_hostname)?;
-    let mut packet = Packet::new_query(id);
-    packet.set_flags(PacketFlag::RECURSION_DESIRED);
-    packet.questions.push(Question::new(name, QTYPE::TYPE(kind), CLASS::IN.into(), false));
-    packet.build_bytes_vec().ok()
-}
-
-/// Reads an answer; `None` for what is no answer to this question.
-fn decode(bytes: &[u8], name: &str, kind: TYPE, id: u16) -> Option<Answer> {
-    let packet = Packet::parse(bytes).ok()?;
-    let wanted = Name::new(name.trim_end_matches('.')).ok()?;
-    let asked = packet.questions.first()?;
-    if packet.id() != id
-        || !packet.has_flags(PacketFlag::RESPONSE)
-        || !same_name(&asked.qname, &wanted)
-        || asked.qtype != QTYPE::TYPE(kind)
-    {
-        return None;
-    }
-    match packet.rcode() {
-        RCODE::NoError => {}
-        RCODE::NameError => return Some(Answer::NoSuchName),
-        _ => return None,
-    }
-    let mut current = wanted;
-    for _ in 0..ALIASES_MAX {
-        let alias = packet.answers.iter().find_map(|record| match &record.rdata {
-            RData::CNAME(target) if same_name(&record.name, &current) => Some(target.0.clone()),
-            _ => None,
-        });
-        match alias {
-            Some(target) => current = target,
-            None => break,
-        }
-    }
-    let addresses = packet
-        .answers
-        .iter()
-        .filter(|record| same_name(&record.name, &current))
-        .filter_map(|record| match &record.rdata {
-            RData::A(a) => Some(IpAddr::V4(Ipv4Addr::from(a.address))),
-            RData::AAAA(a) => Some(IpAddr::V6(Ipv6Addr::from(a.address))),
-            _ => None,
-        })
-        .collect::<Vec<_>>();
-    if addresses.is_empty() && kind == TYPE::AAAA {
-        // A name without IPv6 is the normal case, not a missing name.
-        return Some(Answer::Addresses(addresses));
-    }
-    Some(if addresses.is_empty() { Answer::NoSuchName } else { Answer::Addresses(addresses) })
-}
-
-/// Names compare without case (RFC 4343).
-fn same_name(a: &Name<'_>, b: &Name<'_>) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    a.map(<[u8]>::to_ascii_lowercase).eq(b.map(<[u8]>::to_ascii_lowercase))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simple_dns::ResourceRecord;
-    use simple_dns::rdata::{A, CNAME};
+    use simple_dns::rdata::{A, CNAME, RData};
+    use simple_dns::{CLASS, Name, Packet, QTYPE, Question, RCODE, ResourceRecord, TYPE};
 
     fn reply(id: u16, records: Vec<ResourceRecord<'static>>, rcode: RCODE) -> Vec<u8> {
         let mut packet = Packet::new_reply(id);
@@ -239,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_answer_with_another_id_does_not_count() {
-        assert!(decode(&reply(8, vec![], RCODE::NameError), "cam.example", TYPE::A, 7).is_none());
+        assert!(answer(&reply(8, vec![], RCODE::NameError), "cam.example", Kind::V4, 7).is_none());
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! While it plays the loop reads by the clock: bytes gather in the socket's buffer and are taken in one go, because a
 //! wake-up per packet costs more than everything else together.
 
+use super::dns::{self, ResolveError};
 use super::tls::{self, TlsError};
 use super::writer::Writer;
-use super::dns::{self, ResolveError};
 use crate::message::{CameraSetup, CameraTrust};
 use nix::sys::socket::{setsockopt, sockopt};
 use peri_domain::UtcNanos;
@@ -54,7 +54,9 @@ pub(super) enum SessionError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The handshake.
-    #[error("TLS with the camera failed: {0}; if its certificate changed, k seats set the camera up again with the new pin")]
+    #[error(
+        "TLS with the camera failed: {0}; if its certificate changed, k seats set the camera up again with the new pin"
+    )]
     Handshake(io::Error),
     /// The connection broke.
     #[error("the connection to the camera broke: {0}")]

@@ -175,8 +175,7 @@ impl Writer {
             start: current.until,
             duration: MediaDuration(0),
         };
-        let sealed = Headroom::before(HEADER_LEN)
-            .map(|place| current.sealer.seal_in_place(meta, &mut buffer, place));
+        let sealed = Headroom::before(HEADER_LEN).map(|place| current.sealer.seal_in_place(meta, &mut buffer, place));
         if matches!(sealed, Some(Ok(_))) && current.file.write_all(&buffer).is_ok() {
             current.offset += buffer.len() as u64;
             current.tail.push(&buffer);

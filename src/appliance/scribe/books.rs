@@ -193,7 +193,8 @@ impl Books {
             }
         }
         self.events_since = if self.events.is_empty() { None } else { Some(now) };
-        if self.away_since.is_none() && now.saturating_sub(self.index_written) >= TAIL_ENTRY_EVERY.min(BATCH_WAIT_MAX * 2)
+        if self.away_since.is_none()
+            && now.saturating_sub(self.index_written) >= TAIL_ENTRY_EVERY.min(BATCH_WAIT_MAX * 2)
         {
             self.index_written = now;
             if let Err(error) = self.write_index() {

@@ -109,7 +109,10 @@ impl Scribe {
                 self.record(
                     EntryType::ErasedEarly,
                     Some(key.0),
-                    &format!("epoch {}: the disk is full and this was the oldest; make room or shorten retention", key.1),
+                    &format!(
+                        "epoch {}: the disk is full and this was the oldest; make room or shorten retention",
+                        key.1
+                    ),
                 );
             }
             self.rekey(now);
@@ -171,14 +174,25 @@ impl Scribe {
         let done = self.xfile.drop_keys(&orphaned).and_then(|_| self.xfile.rekey());
         match done {
             Ok(rekeyed) => {
-                let text = format!("generation {}, {} carried, {} erased", rekeyed.generation, rekeyed.carried, rekeyed.erased.len());
+                let text = format!(
+                    "generation {}, {} carried, {} erased",
+                    rekeyed.generation,
+                    rekeyed.carried,
+                    rekeyed.erased.len()
+                );
                 self.record(EntryType::Rekeyed, None, &text);
                 for key in &rekeyed.damaged {
-                    self.alarm(EntryType::StoreGap, Some(key.0), &format!("X of epoch {} is damaged; it opens no more", key.1));
+                    self.alarm(
+                        EntryType::StoreGap,
+                        Some(key.0),
+                        &format!("X of epoch {} is damaged; it opens no more", key.1),
+                    );
                 }
                 self.unlink_erased(&pending, "retention");
             }
-            Err(error) => self.alarm(EntryType::StoreGap, None, &format!("re-key failed, erasure stays pending: {error}")),
+            Err(error) => {
+                self.alarm(EntryType::StoreGap, None, &format!("re-key failed, erasure stays pending: {error}"))
+            }
         }
     }
 
@@ -208,7 +222,11 @@ impl Scribe {
                 }
                 None => self.index.set_state(key, SegmentState::Closed),
             }
-            self.record(EntryType::SegmentClosed, Some(key.0), &format!("epoch {}: closed without its final fragment", key.1));
+            self.record(
+                EntryType::SegmentClosed,
+                Some(key.0),
+                &format!("epoch {}: closed without its final fragment", key.1),
+            );
         }
     }
 }

@@ -187,5 +187,13 @@ pub(super) fn scan_file(store: &SegmentStore, (camera, epoch): SegmentKey) -> Op
 fn row_of(key: SegmentKey, record: &EpochRecord, bytes: u64, state: SegmentState) -> SegmentRow {
     let record_hash: Hash = record.hash();
     let context = &record.context;
-    SegmentRow { key, starts: context.starts, ends: context.ends, bytes, state, record_hash, commit_x: context.commit_x }
+    SegmentRow {
+        key,
+        starts: context.starts,
+        ends: context.ends,
+        bytes,
+        state,
+        record_hash,
+        commit_x: context.commit_x,
+    }
 }

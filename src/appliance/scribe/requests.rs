@@ -2,13 +2,13 @@
 
 use super::{EventDetail, PortalLink, Scribe, Waiting, salt};
 use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal};
+use peri_access::Allowed;
+use peri_access::decide::{self, Denied, Object, Principal};
 use peri_access::wire::{
     Ask, CoverageKind, CoverageSpan, FetchBody, Health, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody,
     OpenedPage, Problem, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SignedRequest, SpanBody,
     decode_strict,
 };
-use peri_access::decide::{self, Denied, Object, Principal};
-use peri_access::Allowed;
 use peri_domain::{Action, EpochNo, Nonce, Pseudonym, UtcNanos, limits};
 use peri_ledger::{EntryType, Event};
 use peri_sandbox::clock::Clock as _;
@@ -111,7 +111,8 @@ impl Scribe {
             }
             Ask::Submit { statement } => {
                 if statement.len() > limits::STATEMENT_MAX {
-                    let detail = format!("it has {} bytes, at most {} are accepted", statement.len(), limits::STATEMENT_MAX);
+                    let detail =
+                        format!("it has {} bytes, at most {} are accepted", statement.len(), limits::STATEMENT_MAX);
                     return self.answer(id, Err(Problem::new(413, "too_long", "The statement is too long", detail)));
                 }
                 self.ask_keeper(id, |question| ScribeToKeeper::Submit { id: question, statement });
@@ -133,7 +134,9 @@ impl Scribe {
         // The signature first: a stranger can neither spend a nonce nor fill the ledger.
         let principal = match decide::authenticate(roster, request) {
             Ok(principal) => principal,
-            Err(denied) => return Some(Err(Problem::new(401, "not_authenticated", "Not authenticated", denied.to_string()))),
+            Err(denied) => {
+                return Some(Err(Problem::new(401, "not_authenticated", "Not authenticated", denied.to_string())));
+            }
         };
         if let Err(error) = self.nonces.spend(&request.nonce, self.clock.monotonic()) {
             self.refused(&principal, EntryType::RequestRefused, "a nonce that is spent, old or unknown");
@@ -176,8 +179,7 @@ impl Scribe {
         let body: RosterBody = decode(body)?;
         self.allow(principal, Action::ReadRoster, Object::Roster)?;
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
-        let mut page =
-            RosterPage { statements: Vec::new(), total: self.statements.len() as u64, head: roster.head() };
+        let mut page = RosterPage { statements: Vec::new(), total: self.statements.len() as u64, head: roster.head() };
         let mut room = ANSWER_MAX;
         let after = usize::try_from(body.after).unwrap_or(usize::MAX);
         for statement in self.statements.iter().skip(after) {
@@ -203,7 +205,8 @@ impl Scribe {
         };
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         db.write_index().map_err(|e| away(&e.to_string()))?;
-        let segments = db.db().segments_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        let segments =
+            db.db().segments_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
         let mut page = SegmentsPage { segments: Vec::new(), coverage: Vec::new(), next: None };
         for row in segments.iter().filter(|row| row.state < SegmentState::ErasePending) {
             let known = self.index.segment(row.key);
@@ -233,7 +236,8 @@ impl Scribe {
             self.allow(principal, body.action, object)?;
         }
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
-        let coverage = db.db().coverage_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        let coverage =
+            db.db().coverage_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
         for span in coverage {
             if page.coverage.len() >= COVERAGE_PAGE {
                 page.next = Some(page.next.map_or(span.starts, |next| next.min(span.starts)));
@@ -279,8 +283,7 @@ impl Scribe {
         let Some(allowed) = allowed else {
             // Nothing of what was asked exists (any more). Whether the camera does is told to the entitled alone.
             let now = self.clock.utc();
-            let object =
-                Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
+            let object = Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
             self.allow(principal, body.action, object)?;
             return Ok(encode(&OpenedPage { keys: Vec::new() }));
         };
@@ -291,9 +294,8 @@ impl Scribe {
             // Erased between question and answer: missing in the answer, as documented.
             let Ok(x) = self.xfile.get(body.camera, epoch) else { continue };
             let id = EpochId { vm, camera: body.camera, epoch };
-            let sealed = wrap::seal_x(&mut rng::system(), &x, &id, &nonce, allowed.principal().key()).map_err(|e| {
-                Problem::new(500, "seal", "X could not be sealed to this key", e.to_string())
-            })?;
+            let sealed = wrap::seal_x(&mut rng::system(), &x, &id, &nonce, allowed.principal().key())
+                .map_err(|e| Problem::new(500, "seal", "X could not be sealed to this key", e.to_string()))?;
             page.keys.push(SealedX { epoch, sealed: sealed.into() });
         }
         Ok(encode(&page))

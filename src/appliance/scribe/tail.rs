@@ -17,13 +17,16 @@ pub(super) struct Tails {
 
 impl Tails {
     pub(super) fn progress(&mut self, camera: CameraId, progress: &Progress) {
-        self.moved.insert((camera, progress.epoch), TailLeaf {
-            camera,
-            epoch: progress.epoch,
-            run: progress.run,
-            counter: progress.counter,
-            hash: progress.tail,
-        });
+        self.moved.insert(
+            (camera, progress.epoch),
+            TailLeaf {
+                camera,
+                epoch: progress.epoch,
+                run: progress.run,
+                counter: progress.counter,
+                hash: progress.tail,
+            },
+        );
     }
 
     pub(super) fn is_due(&self, now: Duration) -> bool {

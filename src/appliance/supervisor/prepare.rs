@@ -186,7 +186,8 @@ fn cluster(config: &Config, owner: Identity) -> anyhow::Result<Cluster> {
     let accounts = if Uid::effective().is_root() {
         (config.users.postgres.clone(), config.users.scribe.clone())
     } else {
-        let me = User::from_uid(Uid::effective())?.context("this uid has no name, and peer authentication needs one")?;
+        let me =
+            User::from_uid(Uid::effective())?.context("this uid has no name, and peer authentication needs one")?;
         (me.name.clone(), me.name)
     };
     if !data.exists() {
