@@ -130,7 +130,9 @@ impl Keeper {
                 match event.token {
                     CONTROL => {
                         while let Some((order, fd)) = control.poll()? {
-                            self.obey(order, fd)?;
+                            if self.obey(order, fd)? {
+                                return Ok(());
+                            }
                         }
                         if control.is_gone() {
                             return Ok(());
@@ -155,8 +157,10 @@ impl Keeper {
         }
     }
 
-    fn obey(&mut self, order: Order, fd: Option<OwnedFd>) -> anyhow::Result<()> {
+    /// Whether to end.
+    fn obey(&mut self, order: Order, fd: Option<OwnedFd>) -> anyhow::Result<bool> {
         match (order, fd) {
+            (Order::Stop, _) => return Ok(true),
             (Order::Link(Peer::Scribe), Some(fd)) => {
                 let link = ScribeLink::new(fd);
                 self.poller.add(&link, SCRIBE, Interest::Read)?;
@@ -177,7 +181,7 @@ impl Keeper {
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Everything scribe must know to serve: who we are and the roster.
