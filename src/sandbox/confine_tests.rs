@@ -6,7 +6,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::durable::{self, Dir};
 use crate::landlock::{Access, PathRule};
 use crate::memory::Locked;
-use crate::poll::{Interest, Poller, Timer, Token};
+use crate::poll::{Interest, Poller, Token};
 use crate::probe::in_child;
 use crate::spawn::Exit;
 use core::time::Duration;
@@ -15,6 +15,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::OnceLock;
 
 fn beneath(dir: &tempfile::TempDir) -> Rules {
     Rules { paths: vec![PathRule::new(dir.path(), Access::ReadWrite)], ..Rules::default() }
@@ -27,12 +28,18 @@ fn event_loop_and_secrets() {
     getrandom::fill(&mut bytes).unwrap();
     let secret = Locked::take(&mut bytes).unwrap();
     assert_ne!(secret.as_bytes(), &[0; 32]);
-    let (poller, timer) = (Poller::new().unwrap(), Timer::new().unwrap());
-    poller.add(&timer, Token(1), Interest::Read).unwrap();
-    timer.once(Duration::from_millis(1)).unwrap();
+    // Made by the first call, before the walls: only the supervisor makes channels.
+    static PAIR: OnceLock<(Channel, Channel)> = OnceLock::new();
+    let (near, far) = PAIR.get_or_init(|| Channel::pair().unwrap());
+    let poller = Poller::new().unwrap();
+    poller.add(near, Token(1), Interest::Read).unwrap();
+    far.send(b"x", &[]).unwrap();
     let mut ready = Vec::new();
     poller.wait(&mut ready, None).unwrap();
-    assert!(ready[0].token == Token(1) && timer.fired().unwrap());
+    assert_eq!(ready[0].token, Token(1));
+    assert_eq!(near.recv(&mut [0; 8]).unwrap().unwrap().0, 1);
+    poller.wait(&mut ready, Some(Duration::from_millis(1))).unwrap();
+    assert!(ready.is_empty());
     assert!(SystemClock.utc().0 > 0 && SystemClock.monotonic() > Duration::ZERO);
     std::thread::sleep(Duration::from_millis(1));
     // A heap that grows and shrinks by more than one arena step and by mapped blocks.
@@ -79,7 +86,7 @@ fn recorder_writes_handed_over_segments_and_reaches_only_its_port() {
         let segment = File::options().read(true).write(true).create_new(true).open(root.path().join("s")).unwrap();
         event_loop_and_secrets();
         confine(Role::Recorder, &rules, &[], false).unwrap();
-        durable::write_all_at(&segment, b"fragment and torn tail", 0).unwrap();
+        (&segment).write_all(b"fragment and torn tail").unwrap();
         segment.set_len(8).unwrap();
         durable::sync_data(&segment).unwrap();
         let mut bytes = [0; 8];
@@ -89,7 +96,6 @@ fn recorder_writes_handed_over_segments_and_reaches_only_its_port() {
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         stream.write_all(b"OPTIONS").unwrap();
         stream.set_nonblocking(true).unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), camera_at);
         let question = UdpSocket::bind("127.0.0.1:0").unwrap();
         question.connect(resolver_at).unwrap();
         question.send(b"name?").unwrap();

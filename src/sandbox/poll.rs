@@ -1,4 +1,4 @@
-//! Waiting: epoll with tokens, timers and signals as descriptors.
+//! Waiting: epoll with tokens and a deadline, signals as descriptors.
 //!
 //! What does not belong: an executor, callbacks, reading or writing what became ready. Invariant: level-triggered, so
 //! whoever leaves something unread is told again.
@@ -8,8 +8,6 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// A call to the kernel failed that only fails when descriptors or memory run out, or on a programming error.
@@ -141,74 +139,6 @@ impl Poller {
     }
 }
 
-/// A timer on the monotonic clock that becomes readable when it fires.
-#[derive(Debug)]
-pub struct Timer {
-    fd: TimerFd,
-}
-
-impl Timer {
-    /// A timer that is not set.
-    ///
-    /// # Errors
-    /// When descriptors run out.
-    pub fn new() -> Result<Self, PollError> {
-        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map(|fd| Self { fd }).map_err(failed("timerfd_create"))
-    }
-
-    /// Fires once, `after` from now; a zero span fires at once. Replaces what was set.
-    ///
-    /// # Errors
-    /// Never on a live timer.
-    pub fn once(&self, after: Duration) -> Result<(), PollError> {
-        self.set(Expiration::OneShot(TimeSpec::from_duration(not_zero(after))))
-    }
-
-    /// Fires every `period`, first after one period. Replaces what was set.
-    ///
-    /// # Errors
-    /// Never on a live timer.
-    pub fn every(&self, period: Duration) -> Result<(), PollError> {
-        self.set(Expiration::Interval(TimeSpec::from_duration(not_zero(period))))
-    }
-
-    /// Fires no more.
-    ///
-    /// # Errors
-    /// Never on a live timer.
-    pub fn clear(&self) -> Result<(), PollError> {
-        self.fd.unset().map_err(failed("timerfd_settime"))
-    }
-
-    /// Whether it fired since the last call; makes it unreadable again.
-    ///
-    /// # Errors
-    /// Never on a live timer.
-    pub fn fired(&self) -> Result<bool, PollError> {
-        match self.fd.wait() {
-            Ok(()) => Ok(true),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
-            Err(source) => Err(failed("read of a timer")(source)),
-        }
-    }
-
-    fn set(&self, expiration: Expiration) -> Result<(), PollError> {
-        self.fd.set(expiration, TimerSetTimeFlags::empty()).map_err(failed("timerfd_settime"))
-    }
-}
-
-/// timerfd_settime(2) takes zero as "disarm"; a deadline that has passed must fire.
-fn not_zero(span: Duration) -> Duration {
-    span.max(Duration::from_nanos(1))
-}
-
-impl AsFd for Timer {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 /// Signals as a descriptor. While it lives they interrupt nothing.
 #[derive(Debug)]
 pub struct Signals {
@@ -266,12 +196,12 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_readable_peer_a_timer_and_a_closed_peer_are_told_apart() {
+    fn a_readable_peer_a_silent_one_and_a_closed_one_are_told_apart() {
         let poller = Poller::new().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
-        let timer = Timer::new().unwrap();
+        let (silent, _held) = UnixStream::pair().unwrap();
         poller.add(&near, Token(1), Interest::Read).unwrap();
-        poller.add(&timer, Token(2), Interest::Read).unwrap();
+        poller.add(&silent, Token(2), Interest::Read).unwrap();
         let mut ready = Vec::new();
         poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
         assert_eq!(ready, []);
@@ -281,11 +211,8 @@ mod tests {
         assert_eq!(ready, [Ready { token: Token(1), readable: true, writable: false, closed: false }]);
 
         poller.modify(&near, Token(1), Interest::Hangup).unwrap();
-        timer.once(Duration::ZERO).unwrap();
-        poller.wait(&mut ready, None).unwrap();
-        assert_eq!(ready.iter().map(|r| r.token).collect::<Vec<_>>(), [Token(2)]);
-        assert!(timer.fired().unwrap());
-        assert!(!timer.fired().unwrap());
+        poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
+        assert_eq!(ready, [], "only the end of a peer counts now");
 
         drop(far);
         poller.wait(&mut ready, None).unwrap();
@@ -293,21 +220,6 @@ mod tests {
         poller.remove(&near).unwrap();
         poller.wait(&mut ready, Some(Duration::from_micros(1))).unwrap();
         assert_eq!(ready, []);
-    }
-
-    #[test]
-    fn a_periodic_timer_fires_again_until_cleared() {
-        let poller = Poller::new().unwrap();
-        let timer = Timer::new().unwrap();
-        poller.add(&timer, Token(0), Interest::Read).unwrap();
-        timer.every(Duration::from_millis(1)).unwrap();
-        let mut ready = Vec::new();
-        for _ in 0..3 {
-            poller.wait(&mut ready, None).unwrap();
-            assert!(timer.fired().unwrap());
-        }
-        timer.clear().unwrap();
-        assert!(!timer.fired().unwrap() || !timer.fired().unwrap());
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn only_recorder_reaches_the_network_and_only_supervisor_and_postgres_fork() {
     for role in Role::ALL {
         assert_eq!(allowed(role, libc::SYS_socket, inet), matches!(role, Role::Recorder | Role::Supervisor), "{role}");
         assert_eq!(allowed(role, libc::SYS_clone, fork), matches!(role, Role::Postgres | Role::Supervisor), "{role}");
-        let files = matches!(role, Role::Recorder | Role::Portal);
+        let files = matches!(role, Role::Recorder | Role::Portal | Role::Migrate);
         assert_eq!(!table(role).iter().any(|r| r.syscall == "openat"), files, "{role}: opens files");
         let listens = table(role).iter().any(|r| r.syscall == "listen");
         assert_eq!(listens, matches!(role, Role::Postgres | Role::Supervisor), "{role}: listens");
