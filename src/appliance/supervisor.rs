@@ -21,7 +21,7 @@ use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::confine;
 use peri_sandbox::landlock::{self, Access, PathRule, Rules};
 use peri_sandbox::poll::{Interest, Poller, Ready, Signals, Token};
-use peri_sandbox::privileges::Capability;
+use peri_sandbox::privileges::{self, Capability, Limits};
 use peri_sandbox::seccomp::Role;
 use peri_sandbox::spawn::{self, Child, Command, Exit, Program, Programs};
 use prepare::Prepared;
@@ -60,6 +60,9 @@ struct Supervisor {
 /// # Errors
 /// Whatever makes it impossible to start, with cause and remedy. Once the roles run, only SIGTERM or SIGINT end it.
 pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
+    // Nothing of whoever started this process comes in with it, and nothing of its memory goes to a file.
+    privileges::close_all_but(&[0, 1, 2])?;
+    privileges::limit(&Limits::default())?;
     let config = Config::read(config_path)?;
     let prepared = prepare::prepare(&config)?;
     let programs = Programs::open(prepared.cluster.as_ref().map(|cluster| cluster.program.as_path()))?;
