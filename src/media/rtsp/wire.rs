@@ -55,10 +55,10 @@ pub fn next(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, WireError> {
     // RFC 2326 section 4.1 allows empty lines before a message.
     let blank = input.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(input.len());
     let rest = &input[blank..];
+    if blank > RTSP_HEADER_MAX {
+        return Err(WireError::HeadTooLong);
+    }
     match rest.first() {
-        None if blank > 0 => {
-            return Err(if blank > RTSP_HEADER_MAX { WireError::HeadTooLong } else { return Ok(None) });
-        }
         None => return Ok(None),
         Some(b'$') => {
             let Some((head, after)) = rest.split_first_chunk::<4>() else { return Ok(None) };
@@ -70,15 +70,14 @@ pub fn next(input: &[u8]) -> Result<Option<(Frame<'_>, usize)>, WireError> {
         Some(other) => return Err(WireError::OutOfStep(*other)),
     }
     let window = &rest[..rest.len().min(RTSP_HEADER_MAX)];
-    let Some(head_len) = head_end(window) else {
-        if rest.len() >= RTSP_HEADER_MAX {
-            return Err(WireError::HeadTooLong);
-        }
-        // A message begins with printable ASCII; anything else will never become one.
-        if let Some(bad) = window.iter().take(8).find(|b| !(b' '..=b'~').contains(*b) && !matches!(b, b'\r' | b'\n')) {
-            return Err(WireError::OutOfStep(*bad));
-        }
-        return Ok(None);
+    let end = head_end(window);
+    // A message begins with printable ASCII; anything else will never become one, whether its end is here or not.
+    let begin = &window[..end.unwrap_or(window.len()).min(8)];
+    if let Some(bad) = begin.iter().find(|b| !(b' '..=b'~').contains(*b) && !matches!(b, b'\r' | b'\n')) {
+        return Err(WireError::OutOfStep(*bad));
+    }
+    let Some(head_len) = end else {
+        return if rest.len() >= RTSP_HEADER_MAX { Err(WireError::HeadTooLong) } else { Ok(None) };
     };
     let (head, body_len) = tidy(&rest[..head_len])?;
     let Some(body) = rest.get(head_len..head_len + body_len) else { return Ok(None) };
