@@ -5,6 +5,7 @@
 //! thrown away.
 
 use crate::commands::find;
+use crate::conn::ConnError;
 use crate::context::Context;
 use crate::exit::Error;
 use crate::footage::{self, Cutter, Expected, Opened, Part};
@@ -82,7 +83,21 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
     let ended = loop {
         let body = footage::open_body(id, vec![], Action::WatchLive, "");
         let keys = footage::open_keys(&mut session, &who, &body)?;
-        let Some(epoch) = keys.epochs().max().filter(|epoch| Some(*epoch) > last) else {
+        let stream = match keys.epochs().max().filter(|epoch| Some(*epoch) > last) {
+            Some(epoch) => {
+                let action = Action::WatchLive;
+                let body = FetchBody { camera: id, epoch, offset: 0, length: None, follow: true, action };
+                match session.conn.fetch(vm, &body, &who) {
+                    Ok(stream) => Some((epoch, stream)),
+                    // X is answered when its entry is durable; by then the epoch may be over: the next one is asked for,
+                    // which says no if we are no longer entitled.
+                    Err(ConnError::Refused(problem)) if problem.status == 404 => None,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            None => None,
+        };
+        let Some((epoch, stream)) = stream else {
             idle += 1;
             if idle > RETRIES_MAX {
                 return Err(Error::Nothing(format!(
@@ -93,8 +108,6 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
             continue;
         };
         (idle, last) = (0, Some(epoch));
-        let body = FetchBody { camera: id, epoch, offset: 0, length: None, follow: true, action: Action::WatchLive };
-        let stream = session.conn.fetch(vm, &body, &who)?;
         let past = stream.length();
         let expected = Expected { device: &device, vm, camera: id, epoch };
         let mut opened = Opened::start(stream, &expected, &who, &keys, true)?;
