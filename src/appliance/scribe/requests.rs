@@ -269,8 +269,15 @@ impl Scribe {
             let detail = "an export is entered with its purpose; give one";
             return Err(Problem::new(400, "no_purpose", "The purpose is missing", detail));
         }
+        let now = self.clock.utc();
+        // An epoch that is over counts as running until its recorder reports; a viewer who follows asks right then, and is
+        // told that there is nothing yet.
+        let lasts = |epoch: &EpochNo| {
+            let segment = self.index.segment((body.camera, *epoch));
+            segment.is_some_and(|segment| segment.row.starts <= now && now < segment.row.ends)
+        };
         let epochs = match body.action {
-            Action::WatchLive => self.index.running(body.camera).into_iter().collect(),
+            Action::WatchLive => self.index.running(body.camera).filter(lasts).into_iter().collect(),
             _ => body.epochs.clone(),
         };
         let mut allowed: Option<Allowed> = None;
