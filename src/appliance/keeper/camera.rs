@@ -8,7 +8,7 @@ use crate::message::{
     AuthQuestion, CameraSetup, CameraTrust, EpochHandout, KeeperToRecorder, KeeperToScribe, RecorderToKeeper,
     SecretBytes,
 };
-use peri_domain::{CameraId, EpochNo, UtcNanos};
+use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
 use peri_media::auth;
 use peri_roster::{Roster, Verified};
 use peri_sandbox::durable;
@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(2);
 /// A preparation without answer is asked again after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// An audience that fits is looked at again after so long even if nothing happened.
+const FITS_FOR: Duration = Duration::from_secs(5);
 
 /// What a successful preparation tells scribe.
 pub(super) struct Opened {
@@ -39,6 +41,7 @@ pub(super) struct Opened {
 pub(super) struct Camera {
     id: CameraId,
     setup: Option<peri_roster::body::CameraSetup>,
+    port: u16,
     pub(super) link: Option<RecorderLink>,
     pub(super) token: Option<Token>,
     /// Front: running (or first to run); behind it the next.
@@ -50,6 +53,16 @@ pub(super) struct Camera {
     not_before: Duration,
     /// Whether grants count; not while keeper's roster is shorter than it was.
     grants_count: bool,
+    /// The last time the audience was found to fit, and how long that answer holds.
+    fitting: Option<(Fitting, UtcNanos, UtcNanos)>,
+}
+
+/// What the audience of the epochs in hand was compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fitting {
+    roster: (Hash, u64),
+    grants_count: bool,
+    epochs: (EpochNo, Option<EpochNo>),
 }
 
 impl Camera {
@@ -57,6 +70,7 @@ impl Camera {
         Self {
             id,
             setup: None,
+            port: 0,
             link: None,
             token: None,
             epochs: VecDeque::new(),
@@ -64,6 +78,7 @@ impl Camera {
             asked: None,
             not_before: Duration::ZERO,
             grants_count: true,
+            fitting: None,
         }
     }
 
@@ -78,18 +93,18 @@ impl Camera {
     /// Takes the set-up from the roster; a recorder that runs is told when it changed.
     pub(super) fn set_up(&mut self, setup: &peri_roster::body::CameraSetup) {
         if self.setup.as_ref() != Some(setup) {
+            self.port = peri_media::rtsp::Url::parse(&setup.url).map_or(0, |url| {
+                let default = if url.scheme() == "rtsps" { 322 } else { 554 };
+                url.port().unwrap_or(default)
+            });
             self.setup = Some(setup.clone());
             self.send_setup();
         }
     }
 
     /// The TCP port of the camera's URL; 0 (nothing may be reached) when it has none, which the roster refuses.
-    pub(super) fn port(&self) -> u16 {
-        let url = self.setup.as_ref().and_then(|setup| peri_media::rtsp::Url::parse(&setup.url).ok());
-        url.map_or(0, |url| {
-            let default = if url.scheme() == "rtsps" { 322 } else { 554 };
-            url.port().unwrap_or(default)
-        })
+    pub(super) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn link(&mut self, link: RecorderLink, token: Token) {
@@ -176,21 +191,36 @@ impl Camera {
         questions.push(KeeperToScribe::Prepare { camera: id });
     }
 
-    fn needs_epoch(&self, roster: &Verified<Roster>, now: UtcNanos, longest: Duration) -> bool {
+    fn needs_epoch(&mut self, roster: &Verified<Roster>, now: UtcNanos, longest: Duration) -> bool {
+        let (Some(front), next) = (self.epochs.front(), self.epochs.get(1)) else { return true };
+        if next.is_none() && now + AHEAD.min(longest / 2) >= front.ends {
+            return true;
+        }
+        // Forming an audience hashes every key in it. Between two statements and two edges of grants it stays the same.
+        let fitting = Fitting {
+            roster: (roster.head(), roster.len()),
+            grants_count: self.grants_count,
+            epochs: (front.no, next.map(|next| next.no)),
+        };
+        if self.fitting.is_some_and(|(known, from, until)| known == fitting && from <= now && now < until) {
+            return false;
+        }
         let same = |epoch: &Epoch, at| {
             // An audience that cannot be formed (too many recipients) changes nothing: recording goes on.
             self.audience(roster, at).map_or(true, |audience| audience.digest == epoch.audience)
         };
-        match (self.epochs.front(), self.epochs.get(1)) {
-            (None, _) => true,
-            (Some(front), None) => {
-                let ahead = AHEAD.min(longest / 2);
-                now + ahead >= front.ends || !same(front, now.max(front.starts))
+        let fits = match next {
+            None => same(front, now.max(front.starts)),
+            Some(next) => {
+                let running = now < front.ends && next.starts > now;
+                (!running || same(front, now)) && same(next, next.starts.max(now))
             }
-            (Some(front), Some(next)) => {
-                (now < front.ends && next.starts > now && !same(front, now)) || !same(next, next.starts.max(now))
-            }
+        };
+        if fits {
+            let edge = roster.next_edge(self.id, now).unwrap_or(now + FITS_FOR);
+            self.fitting = Some((fitting, now, edge.min(now + FITS_FOR)));
         }
+        !fits
     }
 
     /// Makes the epoch that scribe prepared and writes the head of its segment, durable on return.
