@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The password of every key in a test.
+pub const PASSWORD: &str = "correct horse battery staple";
+
 /// What a run of `peri` came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -51,7 +54,7 @@ impl Home {
     pub fn new(parent: &Path, name: &str) -> Self {
         let dir = parent.join(name);
         std::fs::create_dir(&dir).unwrap();
-        std::fs::write(dir.join("password"), "correct horse battery staple\n").unwrap();
+        std::fs::write(dir.join("password"), format!("{PASSWORD}\n")).unwrap();
         Self { dir, socket: None }
     }
 

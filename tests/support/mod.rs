@@ -7,6 +7,7 @@
 //! ([`guard`]); every wait has a deadline and says what it waited for; two tests never share a directory or socket.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     reason = "each test takes the part it needs; a panic is the report"
@@ -17,6 +18,7 @@ mod appliance;
 mod camera;
 pub mod guard;
 mod home;
+pub mod raw;
 pub mod video;
 
 pub use appliance::{AppConfig, Appliance, Tpm, postgres_dir, processes, recorded_until};
