@@ -35,7 +35,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "peri-store",
         ],
     ),
-    ("peri-open", &["peri-domain", "peri-media", "peri-roster", "peri-seal"]),
+    ("peri-open", &["peri-domain", "peri-seal"]),
     (
         "peri-client",
         &[
