@@ -23,6 +23,8 @@ const ANSWER_MAX: usize = limits::MESSAGE_MAX - 1024;
 /// Segments and coverage rows of one page: 60 and 100 bytes each, half of a message together.
 const SEGMENTS_PAGE: usize = 240;
 const COVERAGE_PAGE: usize = 120;
+/// Causes of lost cameras in one answer about health; beside them stand 512 cameras of 48 bytes and 50 alarms of 400.
+const HEALTH_CAUSES: usize = 16 * 1024;
 /// Longest purpose of an export.
 const PURPOSE_MAX: usize = 400;
 
@@ -69,6 +71,12 @@ impl Scribe {
 
     fn answer(&mut self, id: u64, answered: Answered) {
         match answered {
+            // Never to be sent: the link would be taken for broken, and nobody asks anything any more.
+            Ok(body) if body.len() > ANSWER_MAX => {
+                let detail = format!("the answer has {} bytes, more than {ANSWER_MAX}", body.len());
+                let problem = Problem::new(500, "answer_too_long", "The answer is too long", detail);
+                self.tell_portal(ScribeToPortal::Problem { id, problem }, None);
+            }
             Ok(body) => self.tell_portal(ScribeToPortal::Answer { id, body: body.into() }, None),
             Err(problem) => self.tell_portal(ScribeToPortal::Problem { id, problem }, None),
         }
@@ -157,9 +165,21 @@ impl Scribe {
 
     /// Asks the one decision; a refusal goes to the ledger.
     fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
+        let now = self.clock.utc();
+        self.allow_at(principal, action, object, now)
+    }
+
+    /// As [`Self::allow`], for an object that is a moment: the question is of that moment too.
+    fn allow_at(
+        &mut self,
+        principal: Principal,
+        action: Action,
+        object: Object,
+        now: UtcNanos,
+    ) -> Result<Allowed, Problem> {
         let Some(roster) = &self.roster else { return Err(away("the roster is not loaded yet")) };
         let asker = principal.clone();
-        decide::decide(roster, principal, action, object, self.clock.utc()).map_err(|denied| {
+        decide::decide(roster, principal, action, object, now).map_err(|denied| {
             let kind = if action.needs().is_some() { EntryType::DisclosureRefused } else { EntryType::RequestRefused };
             self.refused(&asker, kind, &denied.to_string());
             match denied {
@@ -291,7 +311,7 @@ impl Scribe {
             // Nothing of what was asked exists (any more). Whether the camera does is told to the entitled alone.
             let now = self.clock.utc();
             let object = Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
-            self.allow(principal, body.action, object)?;
+            self.allow_at(principal, body.action, object, now)?;
             return Ok(encode(&OpenedPage { keys: Vec::new() }));
         };
         self.disclose(&allowed, &body, &open)?;
@@ -348,7 +368,7 @@ impl Scribe {
         let Some(object) = self.pictures(body.camera, body.epoch) else {
             let now = self.clock.utc();
             let object = Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
-            self.allow(principal, body.action, object)?;
+            self.allow_at(principal, body.action, object, now)?;
             return Err(gone());
         };
         self.allow(principal, body.action, object)?;
@@ -374,9 +394,15 @@ impl Scribe {
         if self.index.unreadable > 0 {
             notices.push(format!("{} segment files cannot be read; run `peri-appliance fsck`", self.index.unreadable));
         }
+        let mut cameras = self.index.health();
+        // One answer holds 512 cameras, and if all are lost, each gets a part of a sentence.
+        let each = HEALTH_CAUSES / cameras.len().max(1);
+        for camera in &mut cameras {
+            camera.lost.truncate(camera.lost.floor_char_boundary(each));
+        }
         Ok(encode(&Health {
             now: self.clock.utc(),
-            cameras: self.index.health(),
+            cameras,
             alarms: self.alarms.clone(),
             free_bytes: self.store.free_bytes().unwrap_or(0),
             notices,
