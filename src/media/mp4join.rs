@@ -207,7 +207,16 @@ impl<'a> Media<'a> {
         if bytes.len() > FRAGMENT_BYTES_MAX {
             return Err("it is too long");
         }
-        let (moof, used) = MoofBox::decode(bytes).map_err(|_| "no moof box")?;
+        let size = bytes.first_chunk().map(|size| u32::from_be_bytes(*size) as usize);
+        let moof =
+            size.filter(|size| *size <= mp4::MOOF_MAX).and_then(|size| bytes.get(..size)).ok_or("no moof box")?;
+        // The box parser makes up to 16 million samples (512 MiB) for each twenty bytes that claim them, so the claim, which
+        // stands behind name, version and flags, is looked at before.
+        let claims = |w: &[u8]| u32::from_be_bytes([w[8], w[9], w[10], w[11]]) as usize;
+        if moof.windows(12).any(|w| w.starts_with(b"trun") && claims(w) > FRAGMENT_SAMPLES_MAX) {
+            return Err("it claims more samples than a fragment has");
+        }
+        let (moof, used) = MoofBox::decode(moof).map_err(|_| "no moof box")?;
         let traf = moof.traf_boxes.first().ok_or("no track")?;
         let trun = traf.trun_boxes.first().ok_or("no samples")?;
         let mdat = bytes.get(used..).ok_or("no mdat box")?;
@@ -323,6 +332,17 @@ mod tests {
         let mut join = Joiner::new(Vec::new(), Gaps::Close, Entry::Avc1);
         join.init(&sets(ONE)).unwrap();
         assert!(matches!(join.init(&sets(TWO)), Err(JoinError::ParametersChanged { number: 2 })));
+    }
+
+    #[test]
+    fn samples_that_are_only_claimed_are_not_made() {
+        let mut join = Joiner::new(Vec::new(), Gaps::Keep, Entry::Avc3);
+        join.init(&sets(ONE)).unwrap();
+        let mut claiming = media(0, true);
+        let at = find(&claiming, b"trun").unwrap();
+        claiming[at + 4..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0xff, 0xff, 0xff]);
+        let error = join.media(&claiming, UtcNanos(0)).unwrap_err();
+        assert!(error.to_string().contains("claims more samples"), "{error}");
     }
 
     proptest::proptest! {

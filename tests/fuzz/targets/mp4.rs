@@ -9,6 +9,7 @@ use peri_domain::UtcNanos;
 use peri_media::fragment::{Fragment, Fragmenter, Kind, Mp4Error, Output};
 use peri_media::h264::{Depacketizer, H264Error};
 use peri_media::mp4join::{Entry, Gaps, Joiner};
+use std::sync::LazyLock;
 
 #[derive(Default)]
 struct Out {
@@ -131,7 +132,7 @@ pub(crate) fn join(data: &[u8]) {
     let shape = input.byte();
     let entry = if shape & 2 == 0 { Entry::Avc1 } else { Entry::Avc3 };
     let mut joiner = Joiner::new(Vec::new(), Gaps::Close, entry);
-    let init = if shape & 1 == 1 { good_init() } else { input.piece().to_vec() };
+    let init = if shape & 1 == 1 { GOOD_INIT.clone() } else { input.piece().to_vec() };
     if joiner.init(&init).is_err() {
         return;
     }
@@ -160,9 +161,7 @@ pub(crate) fn join(data: &[u8]) {
 }
 
 /// An init fragment as our recorder writes it.
-pub(crate) fn good_init() -> Vec<u8> {
-    good_fragments().remove(0)
-}
+static GOOD_INIT: LazyLock<Vec<u8>> = LazyLock::new(|| good_fragments().remove(0));
 
 /// An init fragment and two media fragments as our recorder writes them.
 pub(crate) fn good_fragments() -> Vec<Vec<u8>> {
