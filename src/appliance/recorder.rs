@@ -22,6 +22,7 @@ use crate::message::{
     ScribeToRecorder, Start,
 };
 use peri_domain::UtcNanos;
+use peri_domain::limits::RTP_SILENCE_MAX;
 use peri_ledger::EntryType;
 use peri_media::auth::{Answer, Scheme};
 use peri_sandbox::clock::{Clock, SystemClock};
@@ -45,6 +46,8 @@ const CAMERA: Token = Token(3);
 const IDLE: Duration = Duration::from_millis(250);
 /// A loss is reported this often while it lasts.
 const LOST_EVERY: Duration = Duration::from_secs(2);
+/// Beginning of the cause when a camera plays but nothing of it can be recorded.
+const STARVED: &str = "packets come, but no picture that can be recorded";
 /// First and longest wait before the camera is tried again; doubled in between, with a jitter of a quarter.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 /// See [`RETRY_MIN`].
@@ -183,6 +186,8 @@ impl Recorder {
                 self.tell_keeper(RecorderToKeeper::Began(began));
             }
         }
+        // What was written before it failed comes first, else it would count as the end of the loss.
+        self.tell_progress();
         if let Some(error) = self.writer.take_error() {
             if error.disk_full {
                 self.tell_scribe(RecorderToScribe::DiskFull);
@@ -196,21 +201,31 @@ impl Recorder {
             self.tell_scribe(RecorderToScribe::Event(event));
         }
         self.writer.sync_if_due(monotonic);
-        for progress in self.writer.take_progress() {
-            self.lost = None;
-            self.announced = None;
-            self.lost_since = progress.until;
-            self.tell_scribe(RecorderToScribe::Progress(progress));
-        }
+        self.tell_progress();
         if self.session.is_none() && self.setup.is_some() && monotonic >= self.retry_at {
             self.connect();
         }
+        self.notice_starvation(monotonic);
         self.report_loss(utc, monotonic);
         if self.keeper.as_mut().is_some_and(|link| link.flush().is_err()) {
             self.keeper = None;
         }
         if self.scribe.as_mut().is_some_and(|link| link.flush().is_err()) {
             self.scribe = None;
+        }
+    }
+
+    /// Pictures that became durable end a loss; its last stretch keeps its cause.
+    fn tell_progress(&mut self) {
+        for progress in self.writer.take_progress() {
+            if let Some(cause) = self.lost.take()
+                && progress.from > self.lost_since
+            {
+                self.tell_scribe(RecorderToScribe::Lost { since: self.lost_since, until: progress.from, cause });
+            }
+            self.announced = None;
+            self.lost_since = progress.until;
+            self.tell_scribe(RecorderToScribe::Progress(progress));
         }
     }
 
@@ -268,6 +283,7 @@ impl Recorder {
             let _ = self.poller.remove(session.socket());
         }
         self.writer.camera_gone();
+        self.tell_progress();
         let mut jitter = [0; 1];
         let _ = getrandom::fill(&mut jitter);
         let spread = 0.75 + f64::from(jitter[0]) / 255.0 / 2.0;
@@ -285,6 +301,24 @@ impl Recorder {
             self.lost_reported = Duration::ZERO;
         }
         self.lost = Some(cause);
+    }
+
+    /// A camera that plays is not therefore recorded: damaged pictures alone are a loss too, and the camera is kept, since
+    /// a key picture may yet come.
+    fn notice_starvation(&mut self, now: Duration) {
+        let playing = self.session.as_ref().is_some_and(|session| session.played_for(now) >= RTP_SILENCE_MAX);
+        // Told once: the reason may change with every packet.
+        if !playing || self.lost.as_ref().is_some_and(|cause| cause.starts_with(STARVED)) {
+            return;
+        }
+        match self.writer.starved(now, RTP_SILENCE_MAX) {
+            Some("") => self.lose(format!("{STARVED}; does the camera ever send a key picture?")),
+            Some(why) => {
+                let cause = format!("{STARVED}: {why}");
+                self.lose(cause);
+            }
+            None => {}
+        }
     }
 
     fn report_loss(&mut self, utc: UtcNanos, now: Duration) {

@@ -472,18 +472,20 @@ impl Scribe {
             return;
         }
         let camera = camera.or(event.camera);
-        let text: String = event.text.chars().take(Event::TEXT_MAX).collect();
+        let text = event.text[..event.text.floor_char_boundary(Event::TEXT_MAX)].to_owned();
         let alarming = matches!(kind, EntryType::RosterAlarm | EntryType::SandboxViolation | EntryType::RoleDied);
         if alarming { self.alarm(kind, camera, &text) } else { self.record(kind, camera, &text) }
     }
 
     fn alarm(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
         const ALARMS_MAX: usize = 50;
+        const ALARM_BYTES_MAX: usize = 400;
         let line = match camera {
             Some(camera) => format!("{} {kind}: camera {camera}: {text}", self.clock.utc()),
             None => format!("{} {kind}: {text}", self.clock.utc()),
         };
-        self.alarms.insert(0, line);
+        // All of them go into one answer.
+        self.alarms.insert(0, line[..line.floor_char_boundary(ALARM_BYTES_MAX)].to_owned());
         self.alarms.truncate(ALARMS_MAX);
         self.record(kind, camera, text);
     }

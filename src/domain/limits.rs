@@ -24,6 +24,9 @@ pub const REKEY_EVERY: Duration = Duration::from_secs(3600);
 /// transparency-log entry (C2SP tlog-tiles: 65,535 bytes).
 pub const MESSAGE_MAX: usize = 64 * 1024;
 
+/// Cause of a loss, as account and health show it: a sentence. Cameras have a say in it.
+pub const CAUSE_BYTES_MAX: usize = 200;
+
 /// Descriptors in one message.
 pub const MESSAGE_FDS_MAX: usize = 2;
 
@@ -133,3 +136,51 @@ pub const PBKDF2_ROUNDS_MAX: u32 = 16 * PBKDF2_ROUNDS_MIN;
 
 /// Longest secret sealed to a device: a camera's user name and password, or the private key of its TLS client.
 pub const DEVICE_SECRET_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest session: a working shift of 12 hours, after which the roster key certifies a new session key.
+pub const SESSION_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// How far a client's clock may run ahead when it certifies a session: NTP keeps machines within a second, people who
+/// set clocks by hand within a minute or two.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(120);
+
+/// Counters of one channel that may be unsettled at once; 16 times what a page with 64 tiles has in flight.
+pub const PROOF_WINDOW: u64 = 1_024;
+
+/// Outcomes that one proof reports beside plain answers. Honest ones are requests whose connection broke; the rest
+/// travels with the next proof. Keeps a proof below 1 KiB.
+pub const PROOF_REPORTS_MAX: usize = 16;
+
+/// Longest path with query in a proof: ours are below 200 bytes, and common proxies stop at 8 KiB.
+pub const PROOF_PATH_MAX: usize = 2 * 1024;
+
+/// Fresh nonces kept for the copies of one request; Chromium re-sends up to three times. Later copies get the last one.
+pub const COPY_NONCES_MAX: usize = 8;
+
+/// Channels (pages, processes) that one session has open at once; a control room has some dozen windows.
+pub const CHANNELS_AT_ONCE_MAX: u16 = 64;
+
+/// Channels of one session in its whole life: a page load in less than every minute of [`SESSION_MAX`].
+pub const CHANNELS_MAX: usize = 1_024;
+
+/// Sessions at once: several for each of some hundred people.
+pub const SESSIONS_MAX: usize = 2_048;
+
+/// Longest delay after failed attempts; 24 guesses a day.
+pub const ATTEMPT_DELAY_MAX: Duration = Duration::from_secs(3600);
+
+/// Quiet time after a delay that takes back one failure: as long as the longest delay, so that waiting is never worth
+/// more guesses than guessing on.
+pub const ATTEMPT_FORGIVE: Duration = ATTEMPT_DELAY_MAX;
+
+/// Accounts, prefixes and lanes whose failures are counted one by one: 65,536 × about 200 bytes are 13 MB.
+pub const ATTEMPT_ENTRIES_MAX: usize = 65_536;
+
+/// Longest login name in bytes: RFC 5321 mail addresses have 254.
+pub const LOGIN_NAME_MAX: usize = 254;
+
+/// Longest life of an invitation: it lies in a mailbox or on a sheet until then.
+pub const INVITATION_MAX: Duration = Duration::from_secs(14 * 86_400);
+
+/// Invitations kept, used and expired ones included until they are swept a life after their end.
+pub const INVITATIONS_MAX: usize = 4_096;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 const WAITING_MAX: usize = 4096;
 
 /// Longest cause in bytes, as the schema has it.
-const CAUSE_MAX: usize = 200;
+const CAUSE_MAX: usize = peri_domain::limits::CAUSE_BYTES_MAX;
 
 /// Cause of a span that swallowed others.
 const OVERFLOW: &str = "more changes than the account could keep while PostgreSQL was away";

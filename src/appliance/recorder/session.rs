@@ -142,16 +142,35 @@ impl Session {
             next_read: Duration::ZERO,
             gather: GATHER_MAX,
         };
-        session.shake_hands()?;
+        session.shake_hands(clock)?;
         Ok(session)
     }
 
-    fn shake_hands(&mut self) -> Result<(), SessionError> {
+    /// The whole handshake has its time, not each byte: a camera that sends one now and then would hold us for hours.
+    fn shake_hands(&mut self, clock: &SystemClock) -> Result<(), SessionError> {
+        let deadline = clock.monotonic() + CONNECT_MAX;
         if let Transport::Tls(stream, tls) = &mut self.transport {
-            while tls.is_handshaking() {
-                let (read, wrote) = tls.complete_io(stream).map_err(SessionError::Handshake)?;
-                if read + wrote == 0 && tls.is_handshaking() {
-                    return Err(SessionError::Closed);
+            while tls.is_handshaking() || tls.wants_write() {
+                let left = deadline.saturating_sub(clock.monotonic());
+                if left.is_zero() {
+                    let text = format!("it did not end within {} s", CONNECT_MAX.as_secs());
+                    return Err(SessionError::Handshake(io::Error::new(io::ErrorKind::TimedOut, text)));
+                }
+                stream.set_read_timeout(Some(left)).map_err(SessionError::Broken)?;
+                if tls.wants_write() {
+                    tls.write_tls(stream).map_err(SessionError::Handshake)?;
+                    continue;
+                }
+                match tls.read_tls(stream) {
+                    Ok(0) => return Err(SessionError::Closed),
+                    Ok(_) => {}
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
+                    Err(error) => return Err(SessionError::Handshake(error)),
+                }
+                if let Err(error) = tls.process_new_packets() {
+                    // The alert tells the other end why, if it still listens.
+                    let _ = tls.write_tls(stream);
+                    return Err(SessionError::Handshake(io::Error::other(error)));
                 }
             }
         }

@@ -24,6 +24,8 @@ use std::time::Duration;
 const DRIFT_PPM_MAX: f64 = 500.0;
 /// Camera UTC further away than this is worth an entry: its burnt-in clock misleads people.
 const CAMERA_OFFSET_MAX: Duration = Duration::from_secs(60);
+/// Damage and leaps of the camera's clock are told at once and then summed up: no camera writes the ledger full.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The account is kept in camera-seconds.
 const ACCOUNT_GRAIN: Duration = Duration::from_secs(1);
 /// Events kept between two turns.
@@ -54,6 +56,34 @@ struct Current {
     until: UtcNanos,
 }
 
+/// What happens often: the first is told, later ones are counted.
+#[derive(Debug, Default)]
+struct Sum {
+    count: u64,
+    last: String,
+    told: Option<Duration>,
+}
+
+impl Sum {
+    fn add(&mut self, text: String) {
+        self.count += 1;
+        self.last = text;
+    }
+
+    /// What is to be told now.
+    fn due(&mut self, now: Duration) -> Option<String> {
+        if self.count == 0 || self.told.is_some_and(|told| now.saturating_sub(told) < TELL_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        let last = &self.last;
+        Some(match std::mem::take(&mut self.count) {
+            1 => last.clone(),
+            count => format!("{count} times since the last entry, lastly: {last}"),
+        })
+    }
+}
+
 struct Next {
     handout: EpochHandout,
     file: File,
@@ -75,6 +105,10 @@ pub(super) struct Writer {
     last_until: UtcNanos,
     told_drift: bool,
     told_offset: bool,
+    damage: Sum,
+    leaps: Sum,
+    /// When a picture was written last, on the monotonic clock.
+    wrote: Duration,
     /// Why nothing is written although pictures come.
     paused: Option<&'static str>,
 }
@@ -95,6 +129,9 @@ impl Writer {
             last_until: UtcNanos(0),
             told_drift: false,
             told_offset: false,
+            damage: Sum::default(),
+            leaps: Sum::default(),
+            wrote: Duration::ZERO,
             paused: None,
         }
     }
@@ -242,7 +279,21 @@ impl Writer {
     }
 
     pub(super) fn take_events(&mut self) -> Vec<Event> {
+        let now = self.clock.monotonic();
+        if let Some(text) = self.damage.due(now) {
+            self.event(EntryType::StreamDamaged, text);
+        }
+        if let Some(text) = self.leaps.due(now) {
+            self.event(EntryType::CameraClock, text);
+        }
         std::mem::take(&mut self.events)
+    }
+
+    /// Why no picture was written for so long although an epoch runs; `None` when one was, or when it is not the camera's
+    /// fault. The reason is empty where no packet was damaged.
+    pub(super) fn starved(&self, now: Duration, patience: Duration) -> Option<&str> {
+        let could = self.current.is_some() && self.paused.is_none();
+        (could && now.saturating_sub(self.wrote) >= patience).then_some(self.damage.last.as_str())
     }
 
     pub(super) const fn durable_until(&self) -> Option<UtcNanos> {
@@ -256,11 +307,11 @@ impl Writer {
     }
 
     pub(super) fn packets_lost(&mut self, lost: u16) {
-        self.event(EntryType::StreamDamaged, format!("{lost} RTP packets are missing"));
+        self.damage.add(format!("{lost} RTP packets are missing"));
     }
 
     pub(super) fn picture_dropped(&mut self, why: &str) {
-        self.event(EntryType::StreamDamaged, format!("a picture was dropped: {why}"));
+        self.damage.add(format!("a picture was dropped: {why}"));
     }
 
     /// What the camera says of its own clock; information only.
@@ -314,6 +365,7 @@ impl Writer {
             current.from.get_or_insert(if joins { self.last_until } else { start });
             current.until = until;
             self.last_until = until;
+            self.wrote = self.clock.monotonic();
         }
         Ok(())
     }
@@ -336,11 +388,11 @@ impl Output for Writer {
 
     fn clock_jumped(&mut self, _: i64, by_90k: i64) {
         let seconds = by_90k as f64 / f64::from(MediaDuration::HZ);
-        self.event(EntryType::CameraClock, format!("the camera's media clock jumped by {seconds:+.1} s"));
+        self.leaps.add(format!("the camera's media clock jumped by {seconds:+.1} s"));
     }
 
     fn failed(&mut self, error: Mp4Error) {
-        self.event(EntryType::StreamDamaged, format!("pictures could not be written: {error}"));
+        self.damage.add(format!("pictures could not be written: {error}"));
     }
 }
 

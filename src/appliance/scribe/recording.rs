@@ -2,6 +2,7 @@
 
 use super::{EpochDetail, Scribe, Token, index, salt};
 use crate::message::{RecorderToScribe, ScribeToKeeper, ScribeToPortal, SecretBytes};
+use peri_domain::limits::CAUSE_BYTES_MAX;
 use peri_domain::{CameraId, EpochNo, UtcNanos};
 use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
@@ -85,7 +86,9 @@ impl Scribe {
                     self.close_segment(camera, epoch);
                 }
             }
-            RecorderToScribe::Lost { since, until, cause } => {
+            RecorderToScribe::Lost { since, until, mut cause } => {
+                // A camera has a say in this text, and it goes into every answer about health.
+                cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
                 if self.index.lost(camera, &cause) {
                     self.alarm(EntryType::CameraLost, Some(camera), &cause);
                 }
