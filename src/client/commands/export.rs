@@ -106,7 +106,10 @@ pub fn run(args: &ExportArgs, context: &mut Context) -> Result<Report, Error> {
             Some(epoch) => {
                 Error::Footage(FootageError::NotEntitled { epoch: peri_domain::EpochNo(*epoch), starts: from })
             }
-            None => Error::Nothing(format!("no key picture of {name} between {from} and {until}; take a longer span")),
+            None => Error::Nothing(format!(
+                "no key picture of {name} between {from} and {until}; take a longer span{}",
+                in_words(&missing(&plan, from, until))
+            )),
         });
     };
     draft.commit()?;

@@ -61,19 +61,23 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
     let camera = find::camera(&known.roster, &args.camera)?;
     let (id, name) = (camera.id, camera.setup.name.clone());
     let failed = |source| Error::File { what: "cannot write", path: args.output.clone(), source };
-    // Straight to the descriptor: each fragment goes out as soon as it is opened, none waits in a line buffer.
-    let out = if to_stdout {
-        io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(failed)?
-    } else {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&args.output).map_err(failed)?
+    // The file is touched only once there is something to write: a refusal leaves what was there.
+    let begin = || -> Result<Live, Error> {
+        // Straight to the descriptor: each fragment goes out as soon as it is opened, none waits in a line buffer.
+        let out = if to_stdout {
+            io::stdout().as_fd().try_clone_to_owned().map(File::from)
+        } else {
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&args.output)
+        };
+        Ok(Live {
+            joiner: Joiner::new(out.map_err(failed)?, Gaps::Keep, Entry::Avc3),
+            cutter: Cutter::new(UtcNanos(i64::MAX), UtcNanos(i64::MAX)),
+            length,
+            first: None,
+            fragments: 0,
+        })
     };
-    let mut live = Live {
-        joiner: Joiner::new(out, Gaps::Keep, Entry::Avc3),
-        cutter: Cutter::new(UtcNanos(i64::MAX), UtcNanos(i64::MAX)),
-        length,
-        first: None,
-        fragments: 0,
-    };
+    let mut live: Option<Live> = None;
     let vm = session.vm();
     let device = session.profile.identity.device.clone();
     // A camera may be silent for long; that the appliance lives shows in the connection itself.
@@ -111,6 +115,10 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
         let past = stream.length();
         let expected = Expected { device: &device, vm, camera: id, epoch };
         let mut opened = Opened::start(stream, &expected, &who, &keys, true)?;
+        let live = match &mut live {
+            Some(live) => live,
+            none => none.insert(begin()?),
+        };
         match live.follow(&mut opened, epoch, past) {
             Ok(true) => {}
             Ok(false) => break "as long as asked for",
@@ -121,6 +129,7 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
             Err(error) => return Err(error),
         }
     };
+    let live = live.expect("the loop ends only after it followed a stream");
     let (first, fragments) = (live.first, live.fragments);
     match live.joiner.finish() {
         Ok(_) => {}

@@ -1,0 +1,247 @@
+//! What people get wrong: each mistake gets an answer that names cause and remedy, and nothing else suffers.
+//!
+//! Two appliances: one without cameras (claim, order, configuration, a request meant for another), one with cameras that
+//! cannot be recorded.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use peri_access::wire::{Health, Method};
+use peri_client::conn::ConnError;
+use peri_domain::{Nonce, UtcNanos};
+use peri_roster::{Body, Proposal};
+use std::net::UdpSocket;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use support::*;
+
+/// An appliance without cameras; one test at a time, each leaves it running and whole.
+fn bare() -> MutexGuard<'static, Appliance> {
+    static BARE: OnceLock<Mutex<Appliance>> = OnceLock::new();
+    let bare = BARE.get_or_init(|| Mutex::new(Appliance::founded(AppConfig::default())));
+    bare.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[test]
+fn unknown_configuration_key_is_named_with_its_line() {
+    let dir = Dir::new("config");
+    let config = dir.join("appliance.toml");
+    let example = Command::new(appliance_program()).args(["config", "--example"]).output().unwrap();
+    let text = String::from_utf8(example.stdout).unwrap();
+    std::fs::write(&config, format!("retentoin_secs = 5\n{text}")).unwrap();
+    for command in [["config", "--config"], ["run", "--config"]] {
+        let output = Command::new(appliance_program()).args(command).arg(&config).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr.contains("retentoin_secs") && stderr.contains("line 1"), "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}
+
+#[test]
+fn second_claim_is_refused_from_whoever_it_comes() {
+    if quick() {
+        return;
+    }
+    let app = bare();
+    let socket = app.socket();
+    let args = ["claim", "use", "--socket", socket.to_str().unwrap(), "--seats", "3", "--threshold", "2"];
+    let text = app.home.fails(5, &args);
+    assert!(text.contains("claimed this appliance already"), "{text}");
+    let thief = Home::new(app.dir(), "thief");
+    thief.claim_new();
+    let text = thief.fails(5, &args);
+    assert!(text.contains("other provisioning data"), "{text}");
+    // Past our own client: a genesis by the true claim key, and one by the thief's.
+    let head = app.home.ok(&["roster", "show", "--as", "rev"])["head"].clone();
+    for home in [&app.home, &thief] {
+        let key = raw::key(home, "claim");
+        let (mut connection, certificate) = raw::connect(&socket);
+        let genesis = peri_roster::body::Genesis {
+            provisioning: certificate.provisioning,
+            claim_key: key.public().clone(),
+            device: certificate.device.clone(),
+            image: None,
+            k: 1,
+            n: 1,
+            claimed_by: peri_roster::body::ClaimedBy::Customer,
+        };
+        let body = Body::Genesis(Box::new(genesis));
+        let proposal = Proposal::new(certificate.vm, body, now() + secs(600), Nonce([7; 16]), 0).unwrap();
+        let answer = connection.submit(&proposal.sign(key.signing(), key.fingerprint()).to_bytes());
+        let Err(ConnError::Refused(problem)) = answer else { panic!("a second claim was taken: {answer:?}") };
+        assert_eq!(problem.status, 409, "{problem}");
+    }
+    assert_eq!(app.home.ok(&["roster", "show", "--as", "rev"])["head"], head, "the roster is what it was");
+}
+
+#[test]
+fn appliance_started_with_another_order_names_the_swap_and_answers_nobody() {
+    if quick() {
+        return;
+    }
+    let mut app = bare();
+    let other = Home::new(app.dir(), "other-order");
+    let file = app.dir().join("provisioning.cbor");
+    let own = std::fs::read(&file).unwrap();
+    app.stop();
+    std::fs::copy(other.claim_new(), &file).unwrap();
+    let before = app.log().len();
+    app.launch();
+    wait_for("the log names the swap", secs(15), || {
+        let log = app.log();
+        (log[before..].contains("was born with provisioning data") && log[before..].contains("second claim"))
+            .then_some(())
+    });
+    app.home.fails(3, &["health", "--as", "rev"]);
+    app.stop();
+    std::fs::write(&file, own).unwrap();
+    app.restart();
+    app.home.health();
+}
+
+/// Two appliances with the same auditor key; a man in the middle asks one for its nonce and hands the answer to the
+/// other.
+#[test]
+fn request_signed_for_one_appliance_is_nothing_to_another() {
+    if quick() {
+        return;
+    }
+    let app = bare();
+    let other = Appliance::start(AppConfig::default());
+    other.home.claim(&other, &["only"], 1);
+    let request = app.home.path("rev.request");
+    other.home.signed(&["account", "new", request.to_str().unwrap()], &["only"]);
+    let rev = raw::key(&app.home, "rev");
+    let (mut one, one_is) = raw::connect(&app.socket());
+    let (mut two, two_is) = raw::connect(&other.socket());
+    assert_ne!(one_is.vm, two_is.vm);
+    let _: Health = one.request(one_is.vm, Method::Health, &(), &rev).unwrap();
+    let _: Health = two.request(two_is.vm, Method::Health, &(), &rev).unwrap();
+    for (connection, wrong) in [(&mut one, two_is.vm), (&mut two, one_is.vm)] {
+        // The nonce is this appliance's own and fresh; only the appliance that the signature names is the other.
+        let answer: Result<Health, ConnError> = connection.request(wrong, Method::Health, &(), &rev);
+        let Err(ConnError::Refused(problem)) = answer else { panic!("a request for another VM was answered") };
+        assert_eq!(problem.status, 401, "{problem}");
+    }
+    // And the client does not take one for the other.
+    let text = app.home.at(&other.socket()).fails(5, &["health", "--as", "rev"]);
+    assert!(text.contains("THE APPLIANCE HAS CHANGED"), "{text}");
+    app.home.ok(&["health", "--as", "rev", "--socket", app.socket().to_str().unwrap()]);
+}
+
+/// Answers A questions for `gate.example` with 127.0.0.1 and denies every other name.
+fn name_server() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut packet = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            // After the header of 12 bytes: the name as labels, its end, type and class.
+            let Some(end) = packet[12..length].iter().position(|byte| *byte == 0) else { continue };
+            let question = packet[12..12 + end + 5].to_vec();
+            let known = question.starts_with(b"\x04gate\x07example\0");
+            let wants_v4 = question[end + 1..end + 3] == [0, 1];
+            let mut answer = packet[..2].to_vec();
+            answer.extend(if known { [0x81, 0x80] } else { [0x81, 0x83] });
+            answer.extend([0, 1, 0, u8::from(known && wants_v4), 0, 0, 0, 0]);
+            answer.extend(&question);
+            if known && wants_v4 {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 127, 0, 0, 1]);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    address
+}
+
+struct Troubled {
+    app: Appliance,
+    /// The camera by name; may be switched off and on.
+    gate: Camera,
+    _others: Vec<Camera>,
+}
+
+fn troubled() -> MutexGuard<'static, Troubled> {
+    static TROUBLED: OnceLock<Mutex<Troubled>> = OnceLock::new();
+    let troubled = TROUBLED.get_or_init(|| {
+        let config = AppConfig { epoch_secs: Some(20), resolvers: vec![name_server()], ..AppConfig::default() };
+        let app = Appliance::founded(config);
+        let gate = Camera::start(CameraOptions::default().mounts(&["footage"]));
+        let modern = Camera::start(CameraOptions::plain().mounts(&["hevc"]));
+        let at = |host: &str| format!("rtsps://{host}:{}/footage", gate.port());
+        let home = &app.home;
+        home.grant("guard", "all", "live,playback,export");
+        home.add_camera("gate", &at("gate.example"), &gate.pin(), "cam", "secret1");
+        let plain = |name, url: &str| home.camera(&CameraSpec { name, url, pin: None, login: None, beside: None });
+        plain("modern", &modern.url("hevc"));
+        let pin = gate.pin();
+        for (name, url, password, pin) in [
+            ("forgetful", at("127.0.0.1"), "secret2", pin.clone()),
+            ("nowhere", at("nowhere.example"), "secret1", pin.clone()),
+            ("swapped", at("127.0.0.1"), "secret1", "00".repeat(32)),
+        ] {
+            let login = Some(("cam", password));
+            home.camera(&CameraSpec { name, url: &url, pin: Some(&pin), login, beside: Some("gate") });
+        }
+        Mutex::new(Troubled { app, gate, _others: vec![modern] })
+    });
+    troubled.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn lost<'a>(health: &'a serde_json::Value, name: &str) -> &'a str {
+    camera_of(health, name).and_then(|camera| camera["lost"].as_str()).unwrap_or("")
+}
+
+#[test]
+fn every_camera_that_cannot_be_recorded_says_why() {
+    if quick() {
+        return;
+    }
+    let house = troubled();
+    let causes: [(&str, &[&str]); 4] = [
+        // The realm that GStreamer's server names.
+        ("forgetful", &["password", "GStreamer RTSP Server"]),
+        ("nowhere", &["host unknown", "nowhere.example"]),
+        ("modern", &["H265", "H.264"]),
+        ("swapped", &["TLS", "pin"]),
+    ];
+    for (name, words) in causes {
+        house.app.wait_until(&format!("{name} says {words:?}"), secs(20), |health| {
+            words.iter().all(|word| lost(health, name).contains(word))
+        });
+    }
+    // The others do not suffer, and the camera given by a name that resolves records.
+    house.app.wait_recorded("gate", now());
+    let (code, text) = house.app.home.export("guard", "forgetful", now() - secs(5), now()).unwrap_err();
+    assert!(code == 8 && text.contains("password"), "{code}: {text}");
+}
+
+#[test]
+fn camera_that_went_away_is_lost_with_its_cause_and_comes_back() {
+    if quick() {
+        return;
+    }
+    let mut house = troubled();
+    let begun = now();
+    house.app.wait_recorded("gate", begun + secs(3));
+    house.gate.quit();
+    let gone = now();
+    let health = house.app.wait_until("the camera is lost", secs(20), |health| !lost(health, "gate").is_empty());
+    let cause = lost(&health, "gate").to_owned();
+    assert!(cause.contains("closed") || cause.contains("connection"), "{cause}");
+    house.gate.restart();
+    house.app.wait_recorded("gate", now() + secs(4));
+    let back = now();
+    let kinds = house.app.home.ledger(0)["kinds"].clone();
+    assert!(kinds["camera_lost"].as_u64() >= Some(1) && kinds["camera_back"].as_u64() >= Some(1), "{kinds}");
+    let file = house.app.home.export("guard", "gate", begun, back).unwrap();
+    let report = house.app.home.report(&file);
+    let gaps = report["gaps"].as_array().unwrap();
+    assert!(!gaps.is_empty(), "{report}");
+    assert!(gaps.iter().all(|gap| gap["kind"] == "lost" && !gap["cause"].as_str().unwrap().is_empty()), "{report}");
+    let (first, last) = (&gaps[0], &gaps[gaps.len() - 1]);
+    let time = |gap: &serde_json::Value, key: &str| UtcNanos::parse_rfc3339(gap[key].as_str().unwrap()).unwrap();
+    assert!(time(first, "from") > gone - secs(3) && time(last, "until") <= back, "{report}");
+    assert_eq!(video::runs_in_source(&video::frame_hashes(&file)).len(), 2, "two runs of pictures with a gap between");
+}

@@ -1,0 +1,213 @@
+//! The whole path of the product: from real cameras to pictures in the hands of whoever the custodians named, and of
+//! nobody else.
+//!
+//! One appliance for all tests of this file: two cameras (real footage by RTSPS, Digest and pin; a running clock by
+//! plain RTSP under the custodians' exception), epochs of six seconds. What fails, and what is wrongly set up, is in
+//! `bad_input.rs` and `outages.rs`.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use peri_access::wire::{FetchBody, Method, OpenBody, OpenedPage};
+use peri_client::conn::ConnError;
+use peri_domain::{Action, UtcNanos};
+use peri_seal::scan::read_head;
+use std::sync::OnceLock;
+use support::*;
+
+struct House {
+    app: Appliance,
+    _cameras: [Camera; 2],
+    /// From here on both cameras record, under the grants.
+    from: UtcNanos,
+}
+
+/// The appliance of this file; ends with the test process.
+fn house() -> &'static House {
+    static HOUSE: OnceLock<House> = OnceLock::new();
+    HOUSE.get_or_init(|| {
+        let app = Appliance::founded(AppConfig { epoch_secs: Some(6), ..AppConfig::default() });
+        let secure = Camera::start(CameraOptions::default().mounts(&["footage"]));
+        let plain = Camera::start(CameraOptions::plain().mounts(&["clock"]));
+        let home = &app.home;
+        home.add_camera("footage", &secure.url("footage"), &secure.pin(), "cam", "secret1");
+        home.camera(&CameraSpec { name: "clock", url: &plain.url("clock"), pin: None, login: None, beside: None });
+        home.account("stranger", "viewer", &["boss"]);
+        home.account("former", "viewer", &["boss"]);
+        home.grant("guard", "all", "live,playback,export");
+        home.grant("former", "all", "live,playback,export");
+        let granted = now();
+        app.wait_recorded("footage", granted + secs(8));
+        app.wait_recorded("clock", granted + secs(8));
+        House { app, _cameras: [secure, plain], from: granted + secs(7) }
+    })
+}
+
+/// Waits until a span of a camera is on the disk, and exports it.
+fn exported(camera: &str, from: UtcNanos, seconds: u64) -> std::path::PathBuf {
+    let House { app, .. } = house();
+    app.wait_recorded(camera, from + secs(seconds + 1));
+    app.home.export("guard", camera, from, from + secs(seconds)).unwrap()
+}
+
+#[test]
+fn an_export_over_several_epochs_is_what_the_camera_sent_picture_for_picture() {
+    if quick() {
+        return;
+    }
+    let House { app, from, .. } = house();
+    let file = exported("footage", *from, 20);
+    let pictures = video::frame_hashes(&file);
+    // The export begins with a key picture, of which the source has one every 20 pictures.
+    assert!((200..=221).contains(&pictures.len()), "{} pictures in 20 s at 10 a second", pictures.len());
+    assert_eq!(video::runs_in_source(&pictures).len(), 1, "a picture is missing, twice there or changed");
+    let times = video::times(&file);
+    let steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().all(|step| (0.05..0.15).contains(step)), "a picture stands still or flies by: {steps:?}");
+    let average = (times[times.len() - 1] - times[0]) / (times.len() - 1) as f64;
+    assert!((average - 0.1).abs() < 0.001, "the film is too long or too short: {average} s a picture");
+    let report = app.home.report(&file);
+    assert_eq!(report["gaps"], serde_json::json!([]));
+    assert_eq!(report["closed_epochs"], serde_json::json!([]));
+    let epochs = epochs_between(*from, *from + secs(20));
+    assert!(epochs >= 4, "20 s in epochs of at most 6 s lie in {epochs} segments");
+    let stream = &video::probe(&file)["streams"][0];
+    assert_eq!(
+        (&stream["codec_name"], &stream["width"], &stream["height"]),
+        (&"h264".into(), &768.into(), &576.into())
+    );
+}
+
+/// Segments of the footage camera that hold a part of the span, by their signed records.
+fn epochs_between(from: UtcNanos, until: UtcNanos) -> usize {
+    let House { app, .. } = house();
+    let camera = raw::camera(app, "footage");
+    let heads = app.segments().into_iter().map(|path| read_head(&std::fs::File::open(path).unwrap()).unwrap());
+    let contexts: Vec<_> = heads.map(|head| head.record.context).filter(|context| context.camera == camera).collect();
+    // What an epoch was signed for may reach further than it ran: the next one's start is its end.
+    let starts: Vec<_> = contexts.iter().map(|context| context.starts).collect();
+    starts
+        .iter()
+        .enumerate()
+        .filter(|(i, start)| **start < until && starts.get(i + 1).is_none_or(|end| *end > from))
+        .count()
+}
+
+#[test]
+fn live_and_exported_pictures_of_a_clock_move_on() {
+    if quick() {
+        return;
+    }
+    let House { app, from, .. } = house();
+    let live = app.home.path("live.mp4");
+    app.home.ok(&["watch", "clock", "--as", "guard", "--for", "4s", "-o", live.to_str().unwrap()]);
+    let shown = video::count(&live);
+    assert!(shown >= 45, "{shown} pictures in 4 s at 15 a second");
+    let difference = video::difference(&video::gray(&live, 0), &video::gray(&live, 40));
+    assert!(difference > 0.1, "the live picture stands still ({difference})");
+    let first = exported("clock", *from, 2);
+    let second = exported("clock", *from + secs(3), 2);
+    let difference = video::difference(&video::gray(&first, 0), &video::gray(&second, 0));
+    assert!(difference > 0.1, "the clock shows the same three seconds later ({difference})");
+}
+
+#[test]
+fn live_pictures_are_the_cameras_own() {
+    if quick() {
+        return;
+    }
+    let House { app, .. } = house();
+    let live = app.home.path("live-footage.mp4");
+    app.home.ok(&["watch", "footage", "--as", "guard", "--for", "9s", "-o", live.to_str().unwrap()]);
+    let pictures = video::frame_hashes(&live);
+    assert!(pictures.len() >= 80, "{} pictures in 9 s at 10 a second, over an epoch's end", pictures.len());
+    assert!(video::place_in_source(&pictures).is_some(), "a live picture is missing, twice there or changed");
+}
+
+#[test]
+fn account_without_a_grant_is_refused_and_the_ledger_says_so() {
+    if quick() {
+        return;
+    }
+    let House { app, from, .. } = house();
+    let refusals = |ledger: &serde_json::Value| ledger["kinds"]["disclosure_refused"].as_u64().unwrap_or(0);
+    let before = refusals(&app.home.ledger(0));
+    let (code, text) = app.home.export("stranger", "footage", *from, *from + secs(1)).unwrap_err();
+    assert_eq!(code, 3, "{text}");
+    let out = app.home.path("stranger.mp4");
+    app.home.fails(3, &["watch", "footage", "--as", "stranger", "--for", "1s", "-o", out.to_str().unwrap()]);
+    assert!(!out.exists(), "a refused export leaves no file");
+    let after = refusals(&app.home.ledger(0));
+    assert!(after >= before + 2, "{before} refusals before, {after} after two");
+}
+
+/// Asks for X and for sealed bytes with everything a key can sign, past our own client's manners.
+fn gets_nothing(name: &str) {
+    let House { app, .. } = house();
+    let who = raw::key(&app.home, name);
+    let camera = raw::camera(app, "footage");
+    let guard = raw::key(&app.home, "guard");
+    let segments = raw::segments(app, &guard, camera, now() - secs(30), now()).unwrap();
+    let epochs: Vec<_> = segments.iter().map(|segment| segment.epoch).collect();
+    assert!(!epochs.is_empty());
+    let (mut connection, certificate) = raw::connect(&app.socket());
+    for action in [Action::Export, Action::PlayBack, Action::WatchLive] {
+        let body = OpenBody { camera, epochs: epochs.clone(), action, purpose: "curiosity".into() };
+        let answer: Result<OpenedPage, ConnError> = connection.request(certificate.vm, Method::Open, &body, &who);
+        let Err(ConnError::Refused(problem)) = answer else { panic!("{name} got X by {action:?}: {answer:?}") };
+        assert!(matches!(problem.status, 401 | 403 | 404), "{name}, {action:?}: {problem}");
+        for epoch in &epochs {
+            let body = FetchBody { camera, epoch: *epoch, offset: 0, length: None, follow: false, action };
+            let answer = connection.fetch(certificate.vm, &body, &who).map(|_| ());
+            assert!(matches!(answer, Err(ConnError::Refused(_))), "{name} got sealed bytes by {action:?}: {answer:?}");
+        }
+    }
+    // Nor is E sealed to this key as to a viewer's in any segment.
+    for (path, head) in
+        app.segments().iter().map(|path| (path, read_head(&std::fs::File::open(path).unwrap()).unwrap()))
+    {
+        let own: Vec<_> = head.wraps.iter().filter(|wrap| wrap.recipient == who.fingerprint()).collect();
+        assert!(own.iter().all(|wrap| wrap.kind == peri_seal::wrap::WrapKind::Share), "{}", path.display());
+    }
+}
+
+#[test]
+fn administrator_custodian_and_auditor_get_neither_keys_nor_sealed_bytes() {
+    if quick() {
+        return;
+    }
+    for name in ["boss", "dpo", "council", "mgmt", "rev", "stranger", "claim"] {
+        gets_nothing(name);
+    }
+}
+
+#[test]
+fn revoked_viewer_opens_nothing_of_later_epochs() {
+    if quick() {
+        return;
+    }
+    let House { app, from, .. } = house();
+    app.wait_recorded("footage", *from + secs(3));
+    app.home.export("former", "footage", *from, *from + secs(2)).unwrap();
+    let former = raw::key(&app.home, "former");
+    let before = app.segments().len();
+    app.home.signed(&["revoke", "--key", "former", "--reason", "left the house"], &["dpo"]);
+    let revoked = now();
+    // A new epoch of each camera, at once and not only when the old one is over; nothing in it is for the revoked key.
+    wait_for("a new epoch of both cameras", secs(20), || (app.segments().len() >= before + 2).then_some(()));
+    app.wait_recorded("footage", revoked + secs(8));
+    let heads: Vec<_> =
+        app.segments().iter().map(|path| read_head(&std::fs::File::open(path).unwrap()).unwrap()).collect();
+    let names = |head: &peri_seal::segment::Head| head.wraps.iter().any(|wrap| wrap.recipient == former.fingerprint());
+    assert!(heads.iter().any(names), "before, the key had its wraps");
+    let later: Vec<_> = heads.iter().filter(|head| head.record.context.starts > revoked + secs(6)).collect();
+    assert!(!later.is_empty());
+    assert!(!later.iter().any(|head| names(head)), "an epoch after the revocation is sealed to the revoked key");
+    // Neither later pictures nor those of before: X is asked for now.
+    for start in [revoked + secs(6), *from] {
+        let (code, text) = app.home.export("former", "footage", start, start + secs(2)).unwrap_err();
+        assert_eq!(code, 3, "{text}");
+    }
+    let pictures = video::frame_hashes(&exported("footage", revoked - secs(2), 9));
+    assert_eq!(video::runs_in_source(&pictures).len(), 1, "the change of epoch lost a picture for the others");
+}
