@@ -4,6 +4,7 @@
 //! or the class of the error. They are made from fixed seeds, so that this code writes the same files again:
 //! `cargo test --release -p peri-open regenerate_vectors -- --ignored`. What does not belong: product code.
 
+mod client;
 mod epoch;
 mod keys;
 mod segment;
@@ -107,13 +108,15 @@ fn with(base: &Value, field: &str, value: Value) -> Value {
 
 type Make = fn() -> Value;
 type Check = fn(&Value) -> String;
-const FILES: [(&str, Make, Check); 6] = [
+const FILES: [(&str, Make, Check); 8] = [
     ("keys", keys::keys, keys::check_keys),
     ("derive", epoch::derive, epoch::check_derive),
     ("shares", epoch::shares, epoch::check_shares),
     ("wraps", epoch::wraps, epoch::check_wraps),
     ("userkey", keys::userkeys, keys::check_userkeys),
     ("segment", segment::segments, segment::check_segments),
+    ("request", client::requests, client::check_requests),
+    ("device", client::devices, client::check_devices),
 ];
 
 fn path(name: &str) -> PathBuf {

@@ -1,0 +1,5 @@
+/** Text files become strings when bundled. */
+declare module '*.txt' {
+  const text: string
+  export default text
+}
