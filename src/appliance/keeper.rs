@@ -20,11 +20,11 @@ use crate::message::{
     Event, KeeperToRecorder, KeeperToScribe, Order, Peer, RecorderToKeeper, Report, ScribeToKeeper, Start,
 };
 use camera::Camera;
-use files::{Identity, RosterLog};
+use files::{Identity, Remembered, RosterLog};
 use peri_access::wire::{BirthCertificate, Problem};
 use peri_domain::{CameraId, Hash, UtcNanos};
 use peri_ledger::EntryType;
-use peri_roster::{Anchor, HeadMark, Provisioning, Roster, RosterSet, Verified};
+use peri_roster::{Anchor, Provisioning, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::durable::Dir;
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
@@ -59,9 +59,10 @@ struct Keeper {
     dir: Dir,
     /// The head that was here before, when the log is shorter now: until its statements are back nobody gets a wrap,
     /// since one of them may be a revocation. Recording goes on, shared to the seats.
-    missing: Option<HeadMark>,
+    missing: Option<Remembered>,
     poller: Poller,
     scribe: Option<ScribeLink>,
+    had_scribe: bool,
     cameras: BTreeMap<CameraId, Camera>,
     next_token: u64,
 }
@@ -88,11 +89,11 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         provisioning: identity.provisioning,
         device: identity.device.fingerprint(),
     });
-    for statement in &accepted {
-        roster_set.insert(statement)?;
-    }
+    // What does not verify any more is left out; the remembered head then shows that something is missing.
+    let accepted: Vec<Vec<u8>> =
+        accepted.into_iter().filter(|statement| roster_set.insert(statement).is_ok()).collect();
     let roster = roster_set.verify(clock.utc());
-    let missing = files::read_mark(&dir)?.filter(|mark| mark.count > roster.len());
+    let missing = Remembered::read(&dir)?.filter(|before| !before.is_within(&roster_set));
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
     let mut keeper = Keeper {
@@ -108,6 +109,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         missing,
         poller,
         scribe: None,
+        had_scribe: false,
         cameras: BTreeMap::new(),
         next_token: RECORDERS,
     };
@@ -144,6 +146,9 @@ impl Keeper {
             }
             if waiting {
                 self.flush();
+            }
+            for peer in self.lost_links() {
+                control.report(&Report::LinkLost(peer))?;
             }
             let now = self.clock.monotonic();
             if now.saturating_sub(last_tick) >= TICK {
@@ -219,6 +224,19 @@ impl Keeper {
 
     fn event(&mut self, kind: EntryType, camera: Option<CameraId>, text: impl Into<String>) {
         self.tell_scribe(KeeperToScribe::Event(Event::new(kind, camera, text)));
+    }
+
+    /// Links that died since the last turn; the supervisor makes them anew where the peer lives.
+    fn lost_links(&mut self) -> Vec<Peer> {
+        let mut lost = Vec::new();
+        if self.had_scribe && self.scribe.is_none() {
+            lost.push(Peer::Scribe);
+        }
+        self.had_scribe = self.scribe.is_some();
+        lost.extend(
+            self.cameras.iter_mut().filter_map(|(id, camera)| camera.was_unlinked().then_some(Peer::Recorder(*id))),
+        );
+        lost
     }
 
     fn flush(&mut self) {
@@ -301,10 +319,12 @@ impl Keeper {
         }
         // On a copy: what cannot be stored must not count.
         let mut trial = self.roster_set.clone();
-        let outcome = match &self.missing {
+        let known_before = self.missing.as_ref().is_some_and(|missing| missing.lists(statement));
+        let outcome = if known_before {
             // Statements that were here before come back as history, whoever is in office now.
-            Some(_) => trial.insert(statement),
-            None => trial.admit(statement, now),
+            trial.insert(statement)
+        } else {
+            trial.admit(statement, now)
         };
         if let Err(error) = outcome {
             self.event(EntryType::RosterRefused, None, error.to_string());
@@ -316,11 +336,11 @@ impl Keeper {
         self.roster_set = trial;
         self.accepted.push(statement.to_vec());
         self.roster = self.roster_set.verify(now);
-        if self.missing.is_none_or(|missing| missing == self.roster.mark()) {
+        if self.missing.as_ref().is_none_or(|missing| missing.is_within(&self.roster_set)) {
             if self.missing.take().is_some() {
                 self.event(EntryType::RosterAccepted, None, "the roster is whole again");
             }
-            if let Err(error) = files::write_mark(&self.dir, self.roster.mark()) {
+            if let Err(error) = Remembered::of(&self.roster_set).write(&self.dir) {
                 // The log has it; only a later cut of the log would go unnoticed by one statement.
                 self.event(EntryType::RosterAlarm, None, error.to_string());
             }
@@ -337,7 +357,7 @@ impl Keeper {
                 "keeper's roster lost statements: {} of {} are left; until they are back, nobody gets a wrap and \
                  recording goes on for the seats alone",
                 self.roster.len(),
-                missing.count
+                missing.mark.count
             );
             self.event(EntryType::RosterAlarm, None, text);
         }
@@ -392,6 +412,13 @@ impl Keeper {
         let made = camera.prepared(&self.identity, &self.roster, (no, x, &fd), now, self.longest_epoch);
         match made {
             Ok(made) => {
+                for skipped in made.skipped {
+                    self.event(EntryType::RosterAlarm, Some(id), skipped);
+                }
+                let fails = self.cameras.get(&id).and_then(|camera| camera.grants_fail(&self.roster, now));
+                if let Some(why) = fails {
+                    self.event(EntryType::RosterAlarm, Some(id), format!("shared to the seats alone: {why}"));
+                }
                 self.tell_scribe(KeeperToScribe::Opened {
                     camera: id,
                     record: made.record.to_bytes().into(),
@@ -415,7 +442,7 @@ impl Keeper {
         let Some((id, camera)) = self.cameras.iter_mut().find(|(_, c)| c.token == Some(Token(token))) else { return };
         let id = *id;
         let (mut discard, mut reopen) = (Vec::new(), Vec::new());
-        if camera.hear(&self.identity, &mut discard, &mut reopen).is_err() {
+        if camera.hear(&self.identity, self.clock.monotonic(), &mut discard, &mut reopen).is_err() {
             camera.unlink();
         }
         for epoch in reopen {

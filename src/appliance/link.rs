@@ -55,6 +55,14 @@ impl<Tx: Encode<()>, Rx: Encode<()> + for<'b> Decode<'b, ()>> Link<Tx, Rx> {
     }
 
     fn push(&mut self, message: Tx, fd: Option<OwnedFd>) -> Result<(), LinkError> {
+        if self.waiting.is_empty() {
+            // Straight away where it can be: a queue would keep moved copies of keys in its slots.
+            let borrowed: Vec<BorrowedFd<'_>> = fd.iter().map(AsFd::as_fd).collect();
+            match self.typed.send_with(&message, &borrowed) {
+                Err(SendError::WouldBlock) => {}
+                sent => return Ok(sent?),
+            }
+        }
         if self.waiting.len() >= QUEUE_MAX {
             return Err(LinkError::Overflow);
         }

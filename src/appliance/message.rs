@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 use peri_access::wire::{Ask, Problem};
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos, VmId};
 use peri_seal::keys::UserPublic;
-pub use secret::SecretBytes;
+pub use secret::{SecretBytes, SecretText};
 
 /// The six roles (courier comes with outbound calls) and the supervisor's other children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -155,6 +155,9 @@ pub enum Report {
     /// Keeper only: these cameras are to have a recorder, in a stable order, and may reach this TCP port.
     #[n(1)]
     Cameras(#[n(0)] Vec<(CameraId, u16)>),
+    /// The link to this peer died although its process lives; a new one is needed.
+    #[n(3)]
+    LinkLost(#[n(0)] Peer),
     /// The role cannot go on for this reason and ends; goes to log and ledger.
     #[n(2)]
     Fatal(#[n(0)] String),
@@ -371,7 +374,7 @@ pub enum KeeperToRecorder {
     Epoch(#[n(0)] EpochHandout),
     /// Answer to [`RecorderToKeeper::NeedsAuth`]: the value of the Authorization header.
     #[n(2)]
-    Authorization(#[n(0)] String),
+    Authorization(#[n(0)] SecretText),
 }
 
 /// A camera as its recorder sees it.
@@ -434,6 +437,9 @@ pub enum RecorderToKeeper {
     /// The recorder now records into this epoch; keeper prepares the next.
     #[n(1)]
     Began(#[n(0)] EpochNo),
+    /// Nothing is in hand to record into; prepare an epoch that begins now.
+    #[n(3)]
+    NeedsEpoch,
     /// Writing failed. Hand the epoch out again under a higher run, or, where its file is damaged, prepare another.
     #[n(2)]
     Again {

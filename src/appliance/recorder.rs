@@ -52,6 +52,8 @@ const STARVED: &str = "packets come, but no picture that can be recorded";
 const RETRY_MIN: Duration = Duration::from_millis(500);
 /// See [`RETRY_MIN`].
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Without any epoch keeper is asked this often.
+const ASK_EPOCH_EVERY: Duration = Duration::from_secs(2);
 /// A session that played so long was good: the next loss begins with the shortest wait.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,9 @@ struct Recorder {
     lost_since: UtcNanos,
     lost_reported: Duration,
     announced: Option<String>,
+    asked_epoch: Duration,
+    had_keeper: bool,
+    had_scribe: bool,
 }
 
 /// Runs the role until the supervisor stops it or goes away.
@@ -104,6 +109,9 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         lost_since: now,
         lost_reported: clock.monotonic(),
         announced: None,
+        asked_epoch: clock.monotonic(),
+        had_keeper: false,
+        had_scribe: false,
         clock,
         poller,
     };
@@ -136,6 +144,15 @@ impl Recorder {
                 }
             }
             self.turn();
+            for (had, has, peer) in [
+                (&mut self.had_keeper, self.keeper.is_some(), Peer::Keeper),
+                (&mut self.had_scribe, self.scribe.is_some(), Peer::Scribe),
+            ] {
+                // The supervisor makes a link anew where the peer lives.
+                if std::mem::replace(had, has) && !has {
+                    control.report(&Report::LinkLost(peer))?;
+                }
+            }
         }
     }
 
@@ -186,6 +203,11 @@ impl Recorder {
                 self.tell_keeper(RecorderToKeeper::Began(began));
             }
         }
+        if self.writer.needs_epoch(utc) && monotonic.saturating_sub(self.asked_epoch) >= ASK_EPOCH_EVERY {
+            // The clock was set back, a file was damaged, or keeper believes that this recorder holds what it lost.
+            self.asked_epoch = monotonic;
+            self.tell_keeper(RecorderToKeeper::NeedsEpoch);
+        }
         // What was written before it failed comes first, else it would count as the end of the loss.
         self.tell_progress();
         if let Some(error) = self.writer.take_error() {
@@ -218,13 +240,16 @@ impl Recorder {
     /// Pictures that became durable end a loss; its last stretch keeps its cause.
     fn tell_progress(&mut self) {
         for progress in self.writer.take_progress() {
-            if let Some(cause) = self.lost.take()
-                && progress.from > self.lost_since
-            {
-                self.tell_scribe(RecorderToScribe::Lost { since: self.lost_since, until: progress.from, cause });
+            // An init or final fragment alone is no picture and ends no loss.
+            if progress.from < progress.until {
+                if let Some(cause) = self.lost.take()
+                    && progress.from > self.lost_since
+                {
+                    self.tell_scribe(RecorderToScribe::Lost { since: self.lost_since, until: progress.from, cause });
+                }
+                self.announced = None;
+                self.lost_since = progress.until;
             }
-            self.announced = None;
-            self.lost_since = progress.until;
             self.tell_scribe(RecorderToScribe::Progress(progress));
         }
     }
@@ -374,7 +399,7 @@ impl Recorder {
             }
             KeeperToRecorder::Authorization(value) => {
                 let now = self.clock.monotonic();
-                if let (Some(session), Some(answer)) = (&mut self.session, Answer::from_header(value)) {
+                if let (Some(session), Some(answer)) = (&mut self.session, Answer::from_header(value.into_string())) {
                     session.authorize(&answer, now);
                 }
             }

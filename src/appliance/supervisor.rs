@@ -37,6 +37,8 @@ const SIGNALS: Token = Token(0);
 const ROLES: u64 = 1;
 /// Roles get so long to end by themselves when the appliance stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// A link whose process lives is made anew after this.
+const RELINK_AFTER: Duration = Duration::from_millis(500);
 /// Events for the ledger that wait while scribe is away.
 const EVENTS_MAX: usize = 1_024;
 
@@ -51,6 +53,8 @@ struct Supervisor {
     postgres: Option<Managed>,
     uids: BTreeMap<CameraId, u32>,
     ports: BTreeMap<CameraId, u16>,
+    /// Links to be made anew, and when.
+    relink: BTreeMap<(Peer, Peer), Duration>,
     events: VecDeque<Event>,
     next_token: u64,
 }
@@ -85,6 +89,7 @@ pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
         roles,
         uids: BTreeMap::new(),
         ports: BTreeMap::new(),
+        relink: BTreeMap::new(),
         events: VecDeque::new(),
         next_token: ROLES,
     };
@@ -173,7 +178,9 @@ impl Supervisor {
                 }
             }
         }
-        let next = self.roles.values().chain(&self.postgres).filter_map(Managed::due).min();
+        self.relink_what_is_due(now);
+        let starts = self.roles.values().chain(&self.postgres).filter_map(Managed::due);
+        let next = starts.chain(self.relink.values().copied()).min();
         Ok(next.map(|due| due.saturating_sub(self.clock.monotonic())))
     }
 
@@ -386,6 +393,8 @@ impl Supervisor {
                 }
                 Some(Report::Cameras(cameras)) if peer == Peer::Keeper => self.follow_cameras(&cameras),
                 Some(Report::Cameras(_)) => {}
+                // Its process may be dying as well; then the link comes with its next start.
+                Some(Report::LinkLost(other)) => self.relink_later(peer, other),
                 Some(Report::Fatal(why)) => log(&format!("{peer}: {why}")),
                 None => return,
             }
@@ -401,13 +410,34 @@ impl Supervisor {
             .map(|(other, _)| *other)
             .collect();
         for partner in partners {
-            if let Err(error) = self.link(peer, partner) {
-                log(&format!("{peer} and {partner} cannot be linked: {error:#}"));
+            // A control channel that is full now has room in a moment.
+            if self.link(peer, partner).is_err() {
+                self.relink_later(peer, partner);
             }
         }
         if peer == Peer::Scribe {
             for event in std::mem::take(&mut self.events) {
                 self.send_event(event);
+            }
+        }
+    }
+
+    /// Both ends get a fresh pair after a moment; many at once must not flood a control channel.
+    fn relink_later(&mut self, one: Peer, other: Peer) {
+        if are_linked(one, other) {
+            let due = self.clock.monotonic() + RELINK_AFTER;
+            self.relink.insert((one.min(other), one.max(other)), due);
+        }
+    }
+
+    fn relink_what_is_due(&mut self, now: Duration) {
+        let due: Vec<(Peer, Peer)> =
+            self.relink.iter().filter(|(_, due)| **due <= now).map(|(pair, _)| *pair).collect();
+        for (one, other) in due {
+            self.relink.remove(&(one, other));
+            let both_up = [one, other].iter().all(|peer| self.roles.get(peer).is_some_and(Managed::is_up));
+            if both_up && self.link(one, other).is_err() {
+                self.relink_later(one, other);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::files::Identity;
 use crate::link::LinkError;
 use crate::message::{
     AuthQuestion, CameraSetup, CameraTrust, EpochHandout, KeeperToRecorder, KeeperToScribe, RecorderToKeeper,
-    SecretBytes,
+    SecretBytes, SecretText,
 };
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
 use peri_media::auth;
@@ -29,6 +29,12 @@ const LINGER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(2);
 /// A preparation without answer is asked again after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Messages of one recorder taken in one turn: a hostile one must not keep keeper from the others.
+const MESSAGES_PER_TURN: usize = 32;
+/// Authorizations within [`ANSWERS_WITHIN`]: a dialogue takes five, and a camera that flaps tries twice a second.
+const ANSWERS_MAX: u32 = 120;
+/// See [`ANSWERS_MAX`].
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// An audience that fits is looked at again after so long even if nothing happened.
 const FITS_FOR: Duration = Duration::from_secs(5);
 
@@ -36,6 +42,8 @@ const FITS_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Opened {
     pub(super) record: EpochRecord,
     pub(super) head_len: u64,
+    /// Recipients that could not be wrapped to.
+    pub(super) skipped: Vec<String>,
 }
 
 pub(super) struct Camera {
@@ -44,6 +52,7 @@ pub(super) struct Camera {
     port: u16,
     pub(super) link: Option<RecorderLink>,
     pub(super) token: Option<Token>,
+    unlinked: bool,
     /// Front: running (or first to run); behind it the next.
     epochs: VecDeque<Epoch>,
     /// Handed out, then replaced before their start because recipients changed.
@@ -53,6 +62,9 @@ pub(super) struct Camera {
     not_before: Duration,
     /// Whether grants count; not while keeper's roster is shorter than it was.
     grants_count: bool,
+    /// Authorizations computed since then.
+    answers: u32,
+    answers_since: Duration,
     /// The last time the audience was found to fit, and how long that answer holds.
     fitting: Option<(Fitting, UtcNanos, UtcNanos)>,
 }
@@ -73,11 +85,14 @@ impl Camera {
             port: 0,
             link: None,
             token: None,
+            unlinked: false,
             epochs: VecDeque::new(),
             superseded: Vec::new(),
             asked: None,
             not_before: Duration::ZERO,
             grants_count: true,
+            answers: 0,
+            answers_since: Duration::ZERO,
             fitting: None,
         }
     }
@@ -87,7 +102,9 @@ impl Camera {
     }
 
     fn audience(&self, roster: &Verified<Roster>, at: UtcNanos) -> Result<Audience, AudienceError> {
-        Audience::of(roster, self.id, at, self.grants_count)
+        let full = Audience::of(roster, self.id, at, self.grants_count);
+        // Too many recipients: recording goes on, shared to the seats alone; the alarm says so.
+        if let Err(AudienceError::TooMany(_)) = full { Audience::of(roster, self.id, at, false) } else { full }
     }
 
     /// Takes the set-up from the roster; a recorder that runs is told when it changed.
@@ -116,6 +133,12 @@ impl Camera {
     pub(super) fn unlink(&mut self) {
         self.link = None;
         self.token = None;
+        self.unlinked = true;
+    }
+
+    /// Whether the link died since this was asked last.
+    pub(super) fn was_unlinked(&mut self) -> bool {
+        std::mem::take(&mut self.unlinked)
     }
 
     fn send_setup(&mut self) {
@@ -223,6 +246,22 @@ impl Camera {
         !fits
     }
 
+    /// Why grants of this camera give no wraps at `at`, for the alarm.
+    pub(super) fn grants_fail(&self, roster: &Verified<Roster>, at: UtcNanos) -> Option<String> {
+        match Audience::of(roster, self.id, at, self.grants_count) {
+            Err(AudienceError::TooMany(error)) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Forgets every epoch: the recorder has none (the clock was set back, or it lost them).
+    fn forget_epochs(&mut self) {
+        if self.asked.is_none() {
+            self.superseded.extend(self.epochs.drain(..).map(|epoch| epoch.no));
+            self.not_before = Duration::ZERO;
+        }
+    }
+
     /// Makes the epoch that scribe prepared and writes the head of its segment, durable on return.
     pub(super) fn prepared(
         &mut self,
@@ -268,7 +307,7 @@ impl Camera {
             head_len,
             audience: audience.digest,
         });
-        Ok(Opened { record: made.record, head_len })
+        Ok(Opened { record: made.record, head_len, skipped: made.skipped })
     }
 
     /// Hands an epoch to the recorder. The run rises at every hand-out, so that a recorder which died between sending
@@ -297,16 +336,20 @@ impl Camera {
     pub(super) fn hear(
         &mut self,
         identity: &Identity,
+        now: Duration,
         discard: &mut Vec<EpochNo>,
         reopen: &mut Vec<EpochNo>,
     ) -> Result<(), LinkError> {
-        loop {
+        for _ in 0..MESSAGES_PER_TURN {
             let Some(link) = &mut self.link else { return Ok(()) };
             let Some((message, _)) = link.recv()? else { return Ok(()) };
             match message {
+                RecorderToKeeper::NeedsEpoch => self.forget_epochs(),
                 RecorderToKeeper::NeedsAuth(question) => {
                     // No answer: the recorder's own time-out names the password as the cause.
-                    if let Some(answer) = self.authorize(identity, question) {
+                    if self.may_answer(now)
+                        && let Some(answer) = self.authorize(identity, &question)
+                    {
                         self.send(KeeperToRecorder::Authorization(answer), None);
                     }
                 }
@@ -325,11 +368,24 @@ impl Camera {
                 }
             }
         }
+        Ok(())
     }
 
-    fn authorize(&self, identity: &Identity, question: AuthQuestion) -> Option<String> {
+    /// A session asks once per request, keep-alives included; more is a recorder that is not ours any more.
+    fn may_answer(&mut self, now: Duration) -> bool {
+        if now.saturating_sub(self.answers_since) >= ANSWERS_WITHIN {
+            self.answers_since = now;
+            self.answers = 0;
+        }
+        self.answers += 1;
+        self.answers <= ANSWERS_MAX
+    }
+
+    fn authorize(&self, identity: &Identity, question: &AuthQuestion) -> Option<SecretText> {
         let setup = self.setup.as_ref()?;
-        if question.challenge.scheme == auth::Scheme::Basic && !question.tls {
+        // Basic hands the password over: only where the roster itself demands TLS, whatever the recorder says.
+        let plain = setup.trust == peri_roster::body::Trust::Plain;
+        if question.challenge.scheme == auth::Scheme::Basic && (plain || !question.tls) {
             return None;
         }
         let password = if setup.sealed_password.is_empty() {
@@ -342,6 +398,8 @@ impl Camera {
         let mut cnonce = [0; 16];
         getrandom::fill(&mut cnonce).ok()?;
         let cnonce = peri_domain::Nonce(cnonce).to_string();
-        auth::answer(&question.challenge, &setup.user, password, &cnonce).ok().map(|answer| answer.as_str().to_owned())
+        auth::answer(&question.challenge, &setup.user, password, &cnonce)
+            .ok()
+            .map(|answer| SecretText::new(answer.as_str().to_owned()))
     }
 }

@@ -4,7 +4,7 @@
 //! that could leak later ever holds it.
 
 use peri_domain::{EpochNo, Fingerprint, Hash, UtcNanos};
-use peri_roster::{Roster, Threshold, TooManyRecipients, Verified};
+use peri_roster::{GrantState, Roster, Threshold, TooManyRecipients, Verified};
 use peri_seal::keys::{KeyPair, UserPublic};
 use peri_seal::record::{EpochContext, EpochId, EpochRecord, SUITE};
 use peri_seal::secret::{ContentKey, EpochSecret, XSecret, derive_content_key};
@@ -65,6 +65,18 @@ impl Audience {
             state.update([1, *index]);
             state.update(key.fingerprint().as_bytes());
         }
+        // The grants themselves: a further right or an earlier beginning must not wait for the end of an epoch.
+        let in_force = |state: &GrantState| {
+            grants_count
+                && !state.revoked
+                && state.grant.cameras.contains(camera)
+                && state.grant.from <= at
+                && at < state.until
+        };
+        for (id, _) in roster.grants().filter(|(_, state)| in_force(state)) {
+            state.update([3]);
+            state.update(id.as_bytes());
+        }
         state.update([2, threshold, seat_count]);
         Ok(Self { recipients, seats, threshold, seat_count, digest: digest::finish(state) })
     }
@@ -78,6 +90,8 @@ pub(super) struct Made {
     pub(super) record: EpochRecord,
     /// K, for the recorder.
     pub(super) key: ContentKey,
+    /// Recipients that could not be wrapped to, and why.
+    pub(super) skipped: Vec<String>,
 }
 
 /// Makes one epoch.
@@ -111,8 +125,13 @@ pub(super) fn make(
         seats: audience.seat_count,
     };
     let mut wraps = Vec::with_capacity(audience.recipients.len() + audience.seats.len());
+    let mut skipped = Vec::new();
     for recipient in &audience.recipients {
-        wraps.push(wrap_epoch(&mut rng, &e, &context, recipient)?);
+        match wrap_epoch(&mut rng, &e, &context, recipient) {
+            Ok(wrap) => wraps.push(wrap),
+            // One unusable key must not stop the camera; the others and the seats get theirs.
+            Err(error) => skipped.push(error.to_string()),
+        }
     }
     let shares = split_epoch(&mut rng, &e, audience.threshold, audience.seat_count)?;
     for (index, seat) in &audience.seats {
@@ -123,7 +142,7 @@ pub(super) fn make(
     }
     let record = EpochRecord::sign(context, &wraps, device.signing())?;
     let head = segment::encode_head(&record, &wraps)?;
-    Ok(Made { head, record, key })
+    Ok(Made { head, record, key, skipped })
 }
 
 /// The end of an epoch that starts at `starts`: a grant window's edge, else the longest epoch less a jitter, so that

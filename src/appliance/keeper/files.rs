@@ -2,13 +2,13 @@
 //!
 //! The roster here is the authority: what the database says is a copy that is compared, never believed. A statement is
 //! durable here before anybody hears that it was accepted. The log is append-only: frames of length and CRC-32C; a torn
-//! tail (power cut) is cut off, a torn middle refuses the start, because a shorter roster could bring back a right that
-//! was revoked.
+//! tail (power cut) is cut off. A damaged middle or a cut shows at the remembered head: recording goes on, but nobody gets
+//! a wrap until the missing statements are back, because one of them may be a revocation.
 
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{STATEMENT_MAX, STATEMENTS_MAX};
 use peri_domain::{Hash, VmId};
-use peri_roster::HeadMark;
+use peri_roster::{HeadMark, RosterSet, Statement};
 use peri_sandbox::durable::{self, Dir, DurableError};
 use peri_seal::keys::{KEY_PAIR_SECRET_LEN, KeyPair};
 use peri_seal::{digest, rng};
@@ -44,17 +44,11 @@ pub(super) enum FilesError {
         /// Now.
         found: Hash,
     },
-    /// The log is damaged before its end.
+    /// The remembered head is damaged.
     #[error(
-        "keeper's roster log is damaged at byte {at} of {length}, and statements follow; a shorter roster is never \
-         accepted: restore keeper's directory"
+        "keeper's file roster.head is damaged; restore keeper's directory, or remove the file if the roster is whole"
     )]
-    Roster {
-        /// First bad byte.
-        at: u64,
-        /// Length of the file.
-        length: u64,
-    },
+    Remembered,
 }
 
 /// Identity at rest.
@@ -113,18 +107,46 @@ pub(super) fn vm_of(dir: &Dir) -> Result<VmId, FilesError> {
     stored.map(|stored| stored.vm)
 }
 
-/// The highest head that this keeper ever had, beside the log: a log that was cut at the edge of a frame shows.
-pub(super) fn read_mark(dir: &Dir) -> Result<Option<HeadMark>, FilesError> {
-    if !dir.has(MARK)? {
-        return Ok(None);
-    }
-    minicbor::decode(&dir.read(MARK, 256)?).map(Some).map_err(|_| FilesError::Identity)
+/// The highest head that this keeper ever had and what it consists of, beside the log: a log that was cut at the edge of
+/// a frame, or whose middle is damaged, shows.
+#[derive(Encode, Decode)]
+pub(super) struct Remembered {
+    /// The head.
+    #[n(0)]
+    pub(super) mark: HeadMark,
+    /// Ids of its statements, ascending.
+    #[n(1)]
+    ids: Vec<Hash>,
 }
 
-/// Keeps a new head, durable on return.
-pub(super) fn write_mark(dir: &Dir, mark: HeadMark) -> Result<(), FilesError> {
-    let bytes = minicbor::to_vec(mark).expect("encoding into a Vec cannot fail");
-    Ok(durable::write_atomic(dir, MARK, &bytes, 0o600)?)
+impl Remembered {
+    pub(super) fn of(set: &RosterSet) -> Self {
+        Self { mark: set.mark(), ids: set.effective().to_vec() }
+    }
+
+    pub(super) fn read(dir: &Dir) -> Result<Option<Self>, FilesError> {
+        if !dir.has(MARK)? {
+            return Ok(None);
+        }
+        let bytes = dir.read(MARK, 64 + STATEMENTS_MAX * (Hash::LEN + 4))?;
+        minicbor::decode(&bytes).map(Some).map_err(|_| FilesError::Remembered)
+    }
+
+    /// Durable on return.
+    pub(super) fn write(&self, dir: &Dir) -> Result<(), FilesError> {
+        let bytes = minicbor::to_vec(self).expect("encoding into a Vec cannot fail");
+        Ok(durable::write_atomic(dir, MARK, &bytes, 0o600)?)
+    }
+
+    /// Whether the set still has all of it in effect.
+    pub(super) fn is_within(&self, set: &RosterSet) -> bool {
+        set.is_extension_of(&self.mark, &self.ids).is_ok()
+    }
+
+    /// Whether a statement belonged to it.
+    pub(super) fn lists(&self, statement: &[u8]) -> bool {
+        Statement::from_bytes(statement).is_ok_and(|statement| self.ids.binary_search(&statement.hash()).is_ok())
+    }
 }
 
 /// The statements on disk.
@@ -144,16 +166,20 @@ impl RosterLog {
         durable::read_exact_at(&file, &mut bytes, 0).map_err(FilesError::Append)?;
         let mut statements = Vec::new();
         let mut at = 0;
-        while let Some(next) = frame(&bytes[at..]) {
-            statements.push(next.to_vec());
-            at += next.len() + 8;
-        }
-        let end = at as u64;
-        if end < length {
-            // A torn append is at most one frame; more than that behind a bad frame is damage, not a power cut.
-            if length - end > STATEMENT_MAX as u64 + 8 || (at + 1..bytes.len()).any(|i| frame(&bytes[i..]).is_some()) {
-                return Err(FilesError::Roster { at: end, length });
+        let mut end = 0;
+        while at < bytes.len() {
+            if let Some(next) = frame(&bytes[at..]) {
+                statements.push(next.to_vec());
+                at += next.len() + 8;
+                end = at;
+            } else {
+                // Damage: what follows may still be whole. That something is missing shows at the remembered head.
+                at += 1;
             }
+        }
+        let end = end as u64;
+        if end < length {
+            // A torn append, never acknowledged.
             file.set_len(end).map_err(|e| FilesError::Append(errno(&e)))?;
             durable::sync_data(&file).map_err(FilesError::Append)?;
         }
@@ -210,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_tail_is_cut_and_a_torn_middle_refuses_the_start() {
+    fn a_torn_tail_is_cut_and_a_damaged_middle_loses_one_statement_and_shows() {
         let (temp, dir) = dir();
         let (mut log, none) = RosterLog::open(&dir).unwrap();
         assert!(none.is_empty());
@@ -227,6 +253,6 @@ mod tests {
         let mut damaged = std::fs::read(&path).unwrap();
         damaged[9] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
-        assert!(matches!(RosterLog::open(&dir), Err(FilesError::Roster { at: 0, .. })));
+        assert_eq!(RosterLog::open(&dir).unwrap().1, [b"two".to_vec(), b"four".to_vec()]);
     }
 }

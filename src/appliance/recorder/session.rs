@@ -164,7 +164,9 @@ impl Session {
                 match tls.read_tls(stream) {
                     Ok(0) => return Err(SessionError::Closed),
                     Ok(_) => {}
-                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                        continue;
+                    }
                     Err(error) => return Err(SessionError::Handshake(error)),
                 }
                 if let Err(error) = tls.process_new_packets() {

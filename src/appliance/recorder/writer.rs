@@ -28,6 +28,10 @@ const CAMERA_OFFSET_MAX: Duration = Duration::from_secs(60);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The account is kept in camera-seconds.
 const ACCOUNT_GRAIN: Duration = Duration::from_secs(1);
+/// The running epoch handed out anew, the next one, and one that replaces it.
+const EPOCHS_IN_HAND_MAX: usize = 3;
+/// An epoch that begins within this is waited for; asking keeper for another would take as long.
+const STARTS_SOON: Duration = Duration::from_secs(2);
 /// Events kept between two turns.
 const EVENTS_MAX: usize = 32;
 
@@ -92,7 +96,8 @@ struct Next {
 pub(super) struct Writer {
     clock: SystemClock,
     current: Option<Current>,
-    next: Option<Next>,
+    /// In the order of their numbers.
+    next: Vec<Next>,
     wall: WallClock,
     /// When the bytes being handled arrived.
     pub(super) arrival: UtcNanos,
@@ -118,7 +123,7 @@ impl Writer {
         Self {
             clock: SystemClock,
             current: None,
-            next: None,
+            next: Vec::new(),
             wall: WallClock::default(),
             arrival: now,
             last_sync: Duration::ZERO,
@@ -141,45 +146,55 @@ impl Writer {
         self.paused = why;
     }
 
-    /// Takes an epoch from keeper; it replaces one that has not begun. The same epoch again (a new run) resumes it.
+    /// Takes an epoch from keeper. It replaces earlier ones that would begin at or after its own start; the running one
+    /// again (a new run, because a write failed) resumes it.
     pub(super) fn take_epoch(&mut self, handout: EpochHandout, fd: OwnedFd) {
         let file = File::from(fd);
         if self.current.as_ref().is_some_and(|current| current.epoch == handout.epoch) {
-            // Asked for because a write failed: what this run sealed and could not write is never written again.
+            // What the old run sealed and could not write is never written again.
             self.current = None;
         }
-        self.next = Some(Next { handout, file });
+        self.next.retain(|held| {
+            held.handout.epoch != handout.epoch
+                && !(held.handout.epoch < handout.epoch && held.handout.starts >= handout.starts)
+        });
+        let at = self.next.partition_point(|held| held.handout.epoch < handout.epoch);
+        self.next.insert(at, Next { handout, file });
+        if self.next.len() > EPOCHS_IN_HAND_MAX {
+            self.next.remove(0);
+        }
     }
 
-    pub(super) const fn has_epoch(&self) -> bool {
-        self.current.is_some() || self.next.is_some()
+    /// Whether nothing can be recorded into now, nor soon: keeper must hear of it.
+    pub(super) fn needs_epoch(&self, now: UtcNanos) -> bool {
+        self.current.is_none() && self.next.first().is_none_or(|next| next.handout.starts > now + STARTS_SOON)
+    }
+
+    pub(super) fn has_epoch(&self) -> bool {
+        self.current.is_some() || !self.next.is_empty()
     }
 
     /// How long until the next epoch begins; `None` when there is nothing to switch to or to end.
     pub(super) fn next_switch(&self, now: UtcNanos) -> Option<Duration> {
-        match (&self.current, &self.next) {
+        match (&self.current, self.next.first()) {
             (_, Some(next)) => Some(next.handout.starts.saturating_since(now)),
             (Some(current), None) => Some(current.ends.saturating_since(now)),
             (None, None) => None,
         }
     }
 
-    /// Whether the running epoch must end, or the next one begins.
+    /// Whether the running epoch must end, or the next one begins. No epoch begins before its start: that may be the
+    /// edge of somebody's grant.
     pub(super) fn switch_is_due(&self, utc: UtcNanos, monotonic: Duration) -> bool {
         let over = self.current.as_ref().is_some_and(|c| utc >= c.ends || monotonic >= c.deadline);
-        let begins = self.next.as_ref().is_some_and(|next| utc >= next.handout.starts);
-        over || begins || (self.current.is_none() && self.next.is_some() && self.error.is_none())
+        over || self.next.first().is_some_and(|next| utc >= next.handout.starts)
     }
 
-    /// Ends the running epoch and begins the next; returns it. Call after the fragmenter was cut.
+    /// Ends the running epoch and begins the newest whose time has come; returns it. Call after the fragmenter was cut.
     pub(super) fn switch(&mut self, utc: UtcNanos, monotonic: Duration) -> Option<EpochNo> {
         self.close();
-        let next = self.next.take()?;
-        if utc < next.handout.starts && self.current.is_none() && self.durable_until.is_some() {
-            // After the end of one epoch and before the start of the next there is nothing to record into.
-            self.next = Some(next);
-            return None;
-        }
+        let begun = self.next.iter().rposition(|next| utc >= next.handout.starts)?;
+        let next = self.next.drain(..=begun).next_back()?;
         if utc >= next.handout.ends {
             // Too late for this one (the clock jumped, or nothing was here to record): keeper makes another.
             return Some(next.handout.epoch);
