@@ -97,8 +97,12 @@ impl Index {
             segment.fresh = true;
         }
         let state = self.cameras.entry(camera).or_default();
-        state.recorded_until = Some(progress.until);
         state.running = (!progress.closed).then_some(progress.epoch);
+        // The final fragment of an epoch in which nothing came is no picture: the camera stays lost.
+        if progress.from >= progress.until {
+            return None;
+        }
+        state.recorded_until = Some(progress.until);
         state.lost.take()
     }
 
