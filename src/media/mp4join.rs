@@ -166,7 +166,7 @@ impl<W: Write> Joiner<W> {
         };
         self.clock = Some(Clock {
             end: start + duration,
-            source_end: media.decode_time + duration,
+            source_end: media.decode_time.saturating_add(duration),
             utc_end: at + Duration::from_nanos(duration * 100_000 / 9),
         });
         let mut samples = media.samples;
