@@ -166,7 +166,7 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let word = chunk.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = ALPHABET[(word >> (18 - 6 * place)) as usize & 63];
             text.push(if place > chunk.len() { '=' } else { char::from(digit) });
@@ -367,7 +367,7 @@ impl Viewer {
     fn report(&self, out: &mut Vec<u8>) {
         let nanos = SystemClock.utc().0.unsigned_abs();
         let secs = nanos / 1_000_000_000 + 2_208_988_800;
-        let ntp = secs << 32 | ((nanos % 1_000_000_000) << 32) / 1_000_000_000;
+        let ntp = (secs << 32) | (((nanos % 1_000_000_000) << 32) / 1_000_000_000);
         let timestamp = (self.at * u64::from(TICKS)) as u32;
         let mut report = vec![0x80, 200, 0, 6];
         report.extend_from_slice(&SSRC.to_be_bytes());
