@@ -84,6 +84,11 @@ const HOSTILE: &[(&str, Script, Fate)] = &[
     ("turns-empty", turns_empty, Both("picture")),
 ];
 
+/// Sequence numbers without end.
+fn numbers(from: u16) -> impl Iterator<Item = u16> {
+    std::iter::successors(Some(from), |number| Some(number.wrapping_add(1)))
+}
+
 fn garbage(conn: &mut Conn, _: Request) -> io::Result<()> {
     let noise: Vec<u8> = (0..65_536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 | 0x80).collect();
     conn.send(&noise)?;
@@ -234,7 +239,7 @@ fn no_rtp(conn: &mut Conn, first: Request) -> io::Result<()> {
 
 fn stray_channels(conn: &mut Conn, first: Request) -> io::Result<()> {
     conn.playing(first)?;
-    for i in 0_u16.. {
+    for i in numbers(0) {
         conn.send(&packet(2 + (i % 250) as u8, i, 0, 1, true, &[0x41; 1000]))?;
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -243,7 +248,7 @@ fn stray_channels(conn: &mut Conn, first: Request) -> io::Result<()> {
 
 fn wrong_ssrc(conn: &mut Conn, first: Request) -> io::Result<()> {
     conn.playing(first)?;
-    for i in 0_u16.. {
+    for i in numbers(0) {
         conn.rtp(i, 0, u32::from(i), true, &[0x41; 1000])?;
     }
     Ok(())
@@ -277,7 +282,7 @@ fn parameters(conn: &mut Conn) -> io::Result<()> {
 fn endless_fu(conn: &mut Conn, first: Request) -> io::Result<()> {
     conn.playing(first)?;
     parameters(conn)?;
-    for i in 2_u16.. {
+    for i in numbers(2) {
         // Start bit in the first alone, end bit never; twenty megabytes a second.
         let mut payload = vec![0x7c, if i == 2 { 0x85 } else { 0x05 }];
         payload.resize(60_000, 0xAA);
@@ -350,7 +355,7 @@ fn interleaved_mode(conn: &mut Conn, first: Request) -> io::Result<()> {
 fn nal_flood(conn: &mut Conn, first: Request) -> io::Result<()> {
     conn.playing(first)?;
     parameters(conn)?;
-    for i in 2_u16.. {
+    for i in numbers(2) {
         // One access unit of very many very small NAL units, without end.
         conn.rtp(i, 0, 7, false, &[0x06, 1, 1])?;
         if i % 64 == 0 {

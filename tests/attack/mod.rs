@@ -2,7 +2,7 @@
 //! milliseconds instead of a password stretched per command), readers of the account and the ledger, a scripted camera.
 //!
 //! What does not belong: starting an appliance (`support`), what is attacked. Each test file uses its part of this.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test takes the part it needs; a panic is the report")]
 
 pub mod camera;
 

@@ -1,0 +1,419 @@
+//! T15 and T32: every role killed at any moment, and every write, sync, rename and unlink failing or dying under it, on a
+//! running appliance with cameras. Afterwards little is missing and every gap has a cause, the files and the index agree,
+//! the ledger verifies, an export plays, and no nonce was used twice.
+//!
+//! What does not belong: power cuts that lose unsynced pages (they need a machine of their own), full disks (`retention`).
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod attack;
+#[allow(unused_imports)]
+mod support;
+
+use attack::camera::{Scripted, good};
+use attack::{Desk, Stretch, now, random, segment_files, total, until};
+use nix::sys::signal::Signal;
+use peri_access::wire::{CoverageKind, FetchBody};
+use peri_domain::{Action, CameraId, EpochNo, UtcNanos};
+use peri_ledger::EntryType;
+use peri_roster::body::Trust;
+use peri_seal::scan::read_head;
+use peri_seal::segment::{FragmentHeader, HEADER_LEN};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::guard::Guarded;
+use support::{AppConfig, Appliance, Dir, secs, video};
+
+/// What a kill may cost: unsynced pictures (2 s at most, here a group of pictures of 1 s), the restart, the camera's
+/// first key picture.
+const LOSS_MAX: Duration = secs(5);
+
+struct Stage {
+    appliance: Appliance,
+    _scripted: Scripted,
+    cameras: Vec<CameraId>,
+}
+
+impl Stage {
+    /// A claimed appliance with so many honest cameras, all recorded.
+    fn with_cameras(count: usize, epoch_secs: u32, rekey_secs: u32) -> Self {
+        let scripted = Scripted::start(&[("good", good)]);
+        let config =
+            AppConfig { epoch_secs: Some(epoch_secs), rekey_secs: Some(rekey_secs), ..AppConfig::default() };
+        let appliance = Appliance::founded(config);
+        let mut desk = Desk::of(&appliance, &["dpo", "council", "guard", "rev"]);
+        let specs: Vec<_> =
+            (0..count).map(|i| (format!("camera{i}"), scripted.url(i, "good"), Trust::Plain)).collect();
+        let cameras = desk.add_cameras(&specs, ["dpo", "council"]);
+        let grant = desk.grant_of("guard");
+        desk.say(grant, &["dpo", "council"]);
+        let stage = Self { appliance, _scripted: scripted, cameras };
+        stage.recorded_beyond(&mut desk, now());
+        stage
+    }
+
+    fn desk(&self, names: &[&str]) -> Desk {
+        Desk::of(&self.appliance, names)
+    }
+
+    /// Waits until every camera is recorded beyond `time`.
+    fn recorded_beyond(&self, desk: &mut Desk, time: UtcNanos) {
+        until(&format!("all cameras recorded beyond {time}; {}", self.appliance.log()), secs(30), || {
+            let health = desk.health("rev").ok()?;
+            let done = |camera: &CameraId| {
+                health.cameras.iter().any(|c| c.camera == *camera && c.recorded_until.is_some_and(|u| u > time))
+            };
+            self.cameras.iter().all(done).then_some(())
+        });
+    }
+
+    /// The account of a camera since `from`, and the sum of what was lost in it.
+    fn lost(&self, desk: &mut Desk, camera: CameraId, from: UtcNanos) -> (Vec<Stretch>, Duration) {
+        let account = until("the account answers", secs(15), || {
+            desk.segments(camera, from, now(), "guard").ok()?;
+            Some(desk.account_of(camera, from, "guard"))
+        });
+        let within = account.iter().filter(|s| s.kind == CoverageKind::Lost);
+        let lost = within.map(|s| s.until.saturating_since(s.from.max(from))).sum();
+        (account, lost)
+    }
+
+    /// What must hold whatever happened: ledger, account, export; then a graceful stop and a clean fsck.
+    fn holds(mut self, desk: &mut Desk, began: UtcNanos) {
+        let home = self.appliance.home.clone();
+        home.ledger(0);
+        for (i, camera) in self.cameras.clone().into_iter().enumerate() {
+            let (account, lost) = self.lost(desk, camera, began);
+            let recorded = total(&account, CoverageKind::Recorded);
+            let whole = account.last().unwrap().until.saturating_since(account[0].from);
+            assert_eq!(recorded + total(&account, CoverageKind::Lost) + total(&account, CoverageKind::Erased), whole);
+            eprintln!("camera{i}: {recorded:?} recorded, {lost:?} lost");
+            let film = home.export("guard", &format!("camera{i}"), began, now()).unwrap();
+            let film_secs = *video::times(&film).last().unwrap();
+            let pictures = video::frame_hashes(&film).len();
+            // Fifteen pictures a second, but for what the account says is lost (rounded to groups of pictures).
+            assert!(
+                pictures as f64 >= (recorded.as_secs_f64() - 6.0) * 15.0,
+                "{pictures} pictures in {film_secs} s of film, {recorded:?} recorded"
+            );
+        }
+        assert!(!desk.entries("rev").contains(&EntryType::SandboxViolation), "{}", self.appliance.log());
+        assert!(!self.appliance.log().contains("panicked"), "{}", self.appliance.log());
+        assert_eq!(self.appliance.stop(), 0);
+        fsck_is_clean(&self.appliance);
+    }
+}
+
+fn fsck_is_clean(appliance: &Appliance) {
+    let checked = appliance.fsck(&["--json"]);
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{text}\n{}", appliance.log());
+    for orphan in ["a file without a row", "the row has no file", "the file is there", "none of ours"] {
+        assert!(!text.contains(orphan), "{text}");
+    }
+}
+
+#[test]
+fn a_role_killed_at_any_moment_costs_little_and_every_gap_has_a_cause() {
+    if support::quick() {
+        return;
+    }
+    let mut stage = Stage::with_cameras(2, 20, 4);
+    let mut desk = stage.desk(&["guard", "rev"]);
+    let began = now();
+    for role in ["recorder", "keeper", "scribe", "portal", "postgres", "scribe", "recorder"] {
+        std::thread::sleep(Duration::from_millis(u64::from(random::<1>()[0]) * 3));
+        let killed = now();
+        stage.appliance.kill_role(role, Signal::SIGKILL);
+        stage.recorded_beyond(&mut desk, now());
+        for camera in stage.cameras.clone() {
+            let (account, lost) = stage.lost(&mut desk, camera, killed);
+            // Whoever does not hold the pictures in his hands costs none of them.
+            let most = if role == "recorder" { LOSS_MAX } else { Duration::ZERO };
+            assert!(lost <= most, "{role} was killed at {killed}, {lost:?} lost: {account:#?}");
+        }
+    }
+    let killed = now();
+    stage.appliance.kill9();
+    stage.appliance.restart();
+    stage.recorded_beyond(&mut desk, now());
+    for camera in stage.cameras.clone() {
+        let (account, lost) = stage.lost(&mut desk, camera, killed);
+        // A supervisor starts a database before it starts anything that serves.
+        assert!(lost <= LOSS_MAX + secs(5), "the supervisor was killed at {killed}, {lost:?} lost: {account:#?}");
+    }
+    let died = desk.entries("rev").iter().filter(|kind| **kind == EntryType::RoleDied).count();
+    assert!(died >= 7, "{died} deaths in the ledger");
+    stage.holds(&mut desk, began);
+}
+
+/// strace on one process: the `nth` call of these fails or kills.
+struct Injection {
+    strace: Guarded,
+    output: PathBuf,
+}
+
+impl Injection {
+    fn attach(dir: &Dir, pid: u32, calls: &str, fault: &str) -> Self {
+        let output = dir.join(format!("{pid}-{}", peri_domain::Hash(random())));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-x", "-s", "160", "-p", &pid.to_string(), "-e", &format!("trace={calls}")]);
+        command.args(["-e", &format!("inject={calls}:{fault}"), "-o"]).arg(&output);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut strace = Guarded::spawn(&mut command);
+        // It says so once it holds the process.
+        let mut stderr = strace.child().stderr.take().unwrap();
+        let mut said = [0; 64];
+        let _ = stderr.read(&mut said);
+        Self { strace, output }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// Whether the fault has struck.
+    fn struck(&self) -> bool {
+        let text = self.text();
+        text.contains("(INJECTED)") || text.contains("killed by SIGKILL")
+    }
+
+    /// Lets the process go.
+    fn end(mut self) -> String {
+        self.strace.signal(Signal::SIGINT);
+        let _ = self.strace.child().wait();
+        self.text()
+    }
+}
+
+/// Role, calls, fault. Each call is one that the role makes on its way; that it was struck is asserted.
+const FAULTS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "recorder",
+        &[
+            ("write", "error=EIO:when=4"),
+            ("write", "error=ENOSPC:when=2"),
+            ("write,ftruncate", "error=EIO:when=3+1"),
+            ("fdatasync", "error=EIO:when=1"),
+            ("fdatasync", "error=ENOSPC:when=2"),
+            ("write", "signal=KILL:when=7"),
+            ("fdatasync", "signal=KILL:when=1"),
+        ],
+    ),
+    (
+        "scribe",
+        &[
+            ("pwrite64", "error=EIO:when=1"),
+            ("pwrite64", "error=ENOSPC:when=2"),
+            ("fdatasync", "error=EIO:when=1"),
+            ("fsync", "error=EIO:when=1"),
+            ("renameat", "error=EIO:when=1"),
+            ("unlinkat", "error=EIO:when=1"),
+            ("syncfs", "error=EIO:when=1"),
+            ("pwrite64", "signal=KILL:when=2"),
+            ("renameat", "signal=KILL:when=1"),
+            ("syncfs", "signal=KILL:when=1"),
+            ("unlinkat", "signal=KILL:when=2"),
+        ],
+    ),
+    (
+        "keeper",
+        &[
+            ("pwrite64", "error=ENOSPC:when=1"),
+            ("fdatasync", "error=EIO:when=1"),
+            ("renameat", "error=EIO:when=1"),
+            ("pwrite64", "signal=KILL:when=2"),
+            ("fdatasync", "signal=KILL:when=2"),
+            ("renameat", "signal=KILL:when=1"),
+        ],
+    ),
+];
+
+/// One role's faults, one after the other; each must strike, and the cameras must be recorded again after it.
+fn suffer(stage: &Stage, role: &str, faults: &[(&str, &str)]) {
+    let dir = Dir::new("strace");
+    let mut desk = stage.desk(&["dpo", "council", "guard", "rev"]);
+    for (calls, fault) in faults {
+        let pid = until(&format!("a {role}"), secs(20), || stage.appliance.role_pids(role).first().copied());
+        let injection = Injection::attach(&dir, pid, calls, fault);
+        until(&format!("{role}: {calls} {fault} strikes: {}", injection.text()), secs(20), || {
+            if role == "keeper" {
+                // A changed audience makes keeper write: the statement, its mark, a head for every camera.
+                let seat_set = 1;
+                let grant = desk.grant_of("guard");
+                let statement = desk.statement(grant, seat_set, &["dpo", "council"]);
+                let _ = desk.submit(&statement);
+            }
+            injection.struck().then_some(())
+        });
+        injection.end();
+        stage.recorded_beyond(&mut desk, now());
+    }
+}
+
+#[test]
+fn any_write_sync_rename_or_unlink_may_fail_or_kill_its_role() {
+    if support::quick() {
+        return;
+    }
+    // Re-key every two seconds: most of scribe's faults hit it, the two files of X and the root in the TPM.
+    let stage = Stage::with_cameras(2, 12, 2);
+    let mut desk = stage.desk(&["guard", "rev"]);
+    let began = now();
+    std::thread::scope(|scope| {
+        for (role, faults) in FAULTS {
+            scope.spawn(|| suffer(&stage, role, faults));
+        }
+    });
+    for camera in stage.cameras.clone() {
+        let (account, _) = stage.lost(&mut desk, camera, began);
+        for stretch in account.iter().filter(|stretch| stretch.kind == CoverageKind::Lost) {
+            // Faults of three roles fall together, and restarts wait longer each time (4 s at most here).
+            assert!(stretch.length() <= LOSS_MAX + secs(6), "{stretch:#?} of {account:#?}");
+        }
+    }
+    stage.holds(&mut desk, began);
+}
+
+/// (run, counter) of every fragment of a segment file, with its ciphertext.
+fn fragments(bytes: &[u8]) -> Vec<((u32, u64), Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>()) {
+        let Ok(header) = FragmentHeader::decode(head) else { break };
+        let Some(whole) = bytes.get(at..at + header.total_len()) else { break };
+        found.push(((header.run, header.counter), whole[HEADER_LEN..].to_vec()));
+        at += whole.len();
+    }
+    found
+}
+
+/// File and bytes that a traced `write` was about to write, as far as strace shows them.
+fn last_write(trace: &str) -> Option<(PathBuf, Vec<u8>)> {
+    let line = trace.lines().rfind(|line| line.contains("write("))?;
+    let path = line.split(['<', '>']).nth(1)?;
+    let hex = line.split('"').nth(1)?;
+    let bytes: Option<Vec<u8>> = hex.split("\\x").skip(1).map(|two| u8::from_str_radix(two, 16).ok()).collect();
+    Some((path.into(), bytes?))
+}
+
+#[test]
+fn a_recorder_killed_between_sealing_and_writing_never_repeats_a_nonce() {
+    if support::quick() {
+        return;
+    }
+    const CAMERAS: usize = 6;
+    const ROUNDS: usize = 4;
+    let stage = Stage::with_cameras(CAMERAS, 60, 60);
+    let mut desk = stage.desk(&["guard", "rev"]);
+    let began = now();
+    let dir = Dir::new("strace");
+    let over = AtomicBool::new(false);
+    let mut killed: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    let watched = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(&stage, &over));
+        for round in 0..ROUNDS {
+            let pids = stage.appliance.role_pids("recorder");
+            assert_eq!(pids.len(), CAMERAS);
+            // Another write for each: the initialisation, the first picture, some later ones.
+            let injections: Vec<_> = (0..)
+                .zip(&pids)
+                .map(|(i, pid)| Injection::attach(&dir, *pid, "write", &format!("signal=KILL:when={}", 1 + i + round * 2)))
+                .collect();
+            for injection in injections {
+                until("the kill strikes", secs(15), || injection.struck().then_some(()));
+                killed.extend(last_write(&injection.end()));
+            }
+            until("all recorders are back", secs(20), || {
+                let back = stage.appliance.role_pids("recorder");
+                (back.len() == CAMERAS && !back.iter().any(|pid| pids.contains(pid))).then_some(())
+            });
+            stage.recorded_beyond(&mut desk, now());
+        }
+        over.store(true, Ordering::Relaxed);
+        watcher.join().unwrap()
+    });
+    assert_eq!(killed.len(), CAMERAS * ROUNDS);
+
+    // A file is an epoch, an epoch has one K, and a nonce is (run, counter).
+    let mut files: BTreeMap<PathBuf, BTreeMap<(u32, u64), Vec<u8>>> = BTreeMap::new();
+    let mut most_runs = 0;
+    for path in segment_files(&stage.appliance.data()) {
+        let bytes = fs::read(&path).unwrap();
+        let head = read_head(&File::open(&path).unwrap()).unwrap();
+        let key = (head.record.context.camera, head.record.context.epoch);
+        let mut nonces = BTreeMap::new();
+        let mut last_run = 0;
+        for ((run, counter), ciphertext) in fragments(&bytes[head.len..]) {
+            assert!(run >= last_run, "{}: run {run} after {last_run}", path.display());
+            last_run = run;
+            if let Some(seen) = watched.get(&(key, run, counter)) {
+                assert_eq!(*seen, ciphertext, "a viewer saw another fragment under run {run}, counter {counter} of {key:?}");
+            }
+            let twice = nonces.insert((run, counter), ciphertext);
+            assert!(twice.is_none(), "{}: run {run}, counter {counter} twice", path.display());
+        }
+        most_runs = most_runs.max(nonces.keys().map(|(run, _)| run).collect::<BTreeSet<_>>().len());
+        files.insert(path, nonces);
+    }
+    assert!(watched.len() > 100, "the viewers saw {} fragments", watched.len());
+    assert!(most_runs > 2, "kills inside an epoch raise its run, at most {most_runs} were found");
+    // What was sealed and died on its way: where its run and counter stand in its file, it stands there itself.
+    let mut unwritten = 0;
+    for (path, bytes) in &killed {
+        let header = FragmentHeader::decode(bytes.first_chunk().unwrap()).expect("a recorder writes fragments alone");
+        match files[path].get(&(header.run, header.counter)) {
+            Some(ciphertext) => assert!(
+                ciphertext.starts_with(&bytes[HEADER_LEN..]),
+                "{}: run {}, counter {} sealed two fragments",
+                path.display(),
+                header.run,
+                header.counter
+            ),
+            None => unwritten += 1,
+        }
+    }
+    assert!(unwritten >= killed.len() / 2, "{unwritten} of {} fragments were sealed and not written", killed.len());
+    stage.holds(&mut desk, began);
+}
+
+type Seen = BTreeMap<((CameraId, EpochNo), u32, u64), Vec<u8>>;
+
+/// Follows the running epochs of all cameras as a live viewer does, and keeps every sealed fragment that came.
+fn watch(stage: &Stage, over: &AtomicBool) -> Seen {
+    let mut desk = stage.desk(&["guard", "rev"]);
+    let mut seen = Seen::new();
+    while !over.load(Ordering::Relaxed) {
+        let running: Vec<_> = match desk.health("rev") {
+            Ok(health) => health.cameras.iter().filter_map(|c| Some((c.camera, c.epoch?))).collect(),
+            Err(_) => continue,
+        };
+        for (camera, epoch) in running {
+            let body = FetchBody { camera, epoch, offset: 0, length: None, follow: false, action: Action::WatchLive };
+            let fetched = desk.talk(|conn, identity, keys| {
+                let mut bytes = Vec::new();
+                conn.fetch(identity.vm, &body, &keys["guard"])?.read_to_end(&mut bytes)?;
+                Ok(bytes)
+            });
+            let Ok(bytes) = fetched else { continue };
+            let Ok(head) = peri_seal::segment::parse_head(&bytes) else { continue };
+            for ((run, counter), ciphertext) in fragments(&bytes[head.len..]) {
+                let before = seen.insert(((camera, epoch), run, counter), ciphertext.clone());
+                assert!(before.is_none_or(|before| before == ciphertext), "run {run}, counter {counter} changed");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    seen
+}
+
+#[test]
+fn a_trace_is_read_as_it_is_written() {
+    let trace = "12 write(7</d/x.seg>, \"\\x50\\x46\\x02\"..., 300) = ?\n12 +++ killed by SIGKILL +++\n";
+    assert_eq!(last_write(trace), Some(("/d/x.seg".into(), vec![0x50, 0x46, 0x02])));
+    assert_eq!(last_write("12 fdatasync(7) = 0\n"), None);
+}

@@ -1,0 +1,319 @@
+//! T22 and T6, scribe's side: whoever owns the database and keeper's disk, and forges, drops, reorders or withholds roster
+//! statements. Keeper alone decides: nobody gets a wrap by it, an alarm names it, and recording goes on.
+//!
+//! What does not belong: what a client sees of a revocation that is held back, the table of signers (`src/roster`).
+#![allow(clippy::unwrap_used)]
+
+mod attack;
+#[allow(unused_imports)]
+mod support;
+
+use attack::camera::{Scripted, good};
+use attack::{Desk, now, segment_files, total, until, wrapped_to};
+use nix::sys::signal::Signal;
+use peri_access::wire::{CoverageKind, Method};
+use peri_client::conn::ConnError;
+use peri_domain::{AccountId, CameraId, Fingerprint, Role, VmId};
+use peri_ledger::EntryType;
+use peri_roster::body::{Body, Cameras, Grant, NewAccount, Revocation, Trust};
+use peri_seal::keys::KeyPair;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+use support::{AppConfig, Appliance, secs};
+
+/// Everything the attacker could have: the database's superuser, behind the walls of its own account.
+fn superuser(appliance: &Appliance, sql: &str) -> String {
+    let output = Command::new("runuser")
+        .args(["-u", "peri-postgres", "--", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
+        .args(["-d", "peri", "-h"])
+        .arg(appliance.dir().join("run/postgres"))
+        .args(["-c", sql])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn insert(appliance: &Appliance, statement: &[u8]) {
+    superuser(
+        appliance,
+        &format!(
+            "INSERT INTO peri.roster_statement (digest, statement) VALUES (sha256('\\x{0}'), '\\x{0}')",
+            hex(statement)
+        ),
+    );
+}
+
+struct Stage {
+    appliance: Appliance,
+    _scripted: Scripted,
+    camera: CameraId,
+}
+
+const NAMES: [&str; 5] = ["dpo", "council", "boss", "guard", "rev"];
+
+impl Stage {
+    fn new() -> Self {
+        let scripted = Scripted::start(&[("good", good)]);
+        let appliance = Appliance::founded(AppConfig { epoch_secs: Some(6), ..AppConfig::default() });
+        let mut desk = Desk::of(&appliance, &NAMES);
+        let grant = desk.grant_of("guard");
+        desk.say(grant, &["dpo", "council"]);
+        let spec = ("door".to_owned(), scripted.url(0, "good"), Trust::Plain);
+        let camera = desk.add_cameras(&[spec], ["dpo", "council"])[0];
+        let stage = Self { appliance, _scripted: scripted, camera };
+        stage.recorded_from_now(&mut desk);
+        stage
+    }
+
+    fn recorded_from_now(&self, desk: &mut Desk) {
+        let since = now();
+        until(&format!("recorded beyond {since}; {}", self.appliance.log()), secs(30), || {
+            let health = desk.health("rev").ok()?;
+            health.cameras.iter().any(|c| c.recorded_until.is_some_and(|until| until > since)).then_some(())
+        });
+    }
+
+    /// Waits for epochs that began after now, and returns to whom they are wrapped.
+    fn next_audience(&self) -> Vec<Fingerprint> {
+        let last = segment_files(&self.appliance.data()).iter().map(|file| wrapped_to(file).0).max().unwrap_or(0);
+        // The next one may have been prepared before; the one behind it was not.
+        until("two more epochs", secs(25), || {
+            let files = segment_files(&self.appliance.data());
+            let (epoch, users) = files.iter().map(|file| wrapped_to(file)).max_by_key(|(epoch, _)| *epoch)?;
+            (epoch >= last + 2).then_some(users)
+        })
+    }
+
+    fn alarm(&self, desk: &mut Desk, contains: &str) {
+        until(&format!("an alarm with {contains:?}; {}", self.appliance.log()), secs(20), || {
+            desk.health("rev").ok()?.alarms.iter().any(|alarm| alarm.contains(contains)).then_some(())
+        });
+    }
+}
+
+fn stranger() -> &'static KeyPair {
+    static STRANGER: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(&mut peri_seal::rng::system()));
+    &STRANGER
+}
+
+/// What an administrator with the database would write to see pictures: an account and a grant for himself.
+fn forgeries(desk: &Desk) -> Vec<Vec<u8>> {
+    let account = AccountId([0x66; 16]);
+    let person = |role| {
+        Body::Account(Box::new(NewAccount { id: account, role, name: "mallory".into(), key: stranger().public().clone() }))
+    };
+    let grant = |recipient: Fingerprint, account| {
+        let Body::Grant(grant) = desk.grant_of("guard") else { unreachable!() };
+        Body::Grant(Box::new(Grant { recipient, account, cameras: Cameras::All, ..*grant }))
+    };
+    let mine = stranger().fingerprint();
+    let mut forged = vec![
+        // Signed by himself alone, as if he were a seat.
+        desk.statement(grant(mine, account), 1, &["boss"]),
+        desk.statement(person(Role::Custodian), 1, &["boss"]),
+        // One seat where two are needed, twice the same.
+        desk.statement(grant(mine, account), 1, &["dpo", "boss"]),
+        // For his own, non-viewer account.
+        desk.statement(grant(desk.key("boss").fingerprint(), desk.account("boss")), 1, &["dpo", "boss"]),
+        // Nothing at all.
+        b"not a statement".to_vec(),
+    ];
+    // A real statement with the recipient changed under its signatures.
+    let real = desk.statement(grant(desk.key("guard").fingerprint(), desk.account("guard")), 1, &["dpo", "council"]);
+    let (from, to) = (desk.key("guard").fingerprint(), mine);
+    let at = real.windows(32).position(|window| window == from.as_bytes()).unwrap();
+    let mut changed = real;
+    changed[at..at + 32].copy_from_slice(to.as_bytes());
+    forged.push(changed);
+    forged
+}
+
+#[test]
+fn the_databases_superuser_gets_no_wrap_and_recording_goes_on_under_keepers_roster() {
+    if support::quick() {
+        return;
+    }
+    let mut stage = Stage::new();
+    let mut desk = Desk::of(&stage.appliance, &NAMES);
+    let began = now();
+    let guard = vec![desk.key("guard").fingerprint()];
+    assert_eq!(stage.next_audience(), guard);
+    let before = desk.statements().unwrap();
+
+    // Forged, foreign and late statements.
+    superuser(&stage.appliance, "ALTER TABLE peri.roster_statement DISABLE TRIGGER ALL");
+    let forged = forgeries(&desk);
+    forged.iter().for_each(|statement| insert(&stage.appliance, statement));
+    stage.appliance.kill_role("scribe", Signal::SIGKILL);
+    stage.alarm(&mut desk, "the database holds a roster of");
+    assert_eq!(desk.statements().unwrap(), before, "a forged statement was taken in");
+    assert_eq!(stage.next_audience(), guard);
+    let refused = desk.entries("rev").iter().filter(|kind| **kind == EntryType::RosterRefused).count();
+    assert!(refused >= forged.len() - 1, "{refused} refusals in the ledger for {} forgeries", forged.len());
+
+    // Reordered, dropped (the claim itself), cut off to nothing.
+    for (sql, len) in [
+        ("UPDATE peri.roster_statement SET digest = sha256(digest), statement = (SELECT statement FROM peri.roster_statement ORDER BY no DESC LIMIT 1) WHERE no = 1", None),
+        ("DELETE FROM peri.roster_statement WHERE no % 2 = 1", None),
+        ("TRUNCATE peri.roster_statement", Some("a roster of 0 statements")),
+    ] {
+        superuser(&stage.appliance, sql);
+        let alarms = desk.entries("rev").iter().filter(|kind| **kind == EntryType::RosterAlarm).count();
+        stage.appliance.kill_role("scribe", Signal::SIGKILL);
+        until(&format!("another alarm in the ledger after {sql}"), secs(20), || {
+            let kinds = desk.entries("rev");
+            (kinds.iter().filter(|kind| **kind == EntryType::RosterAlarm).count() > alarms).then_some(())
+        });
+        stage.alarm(&mut desk, len.unwrap_or("the database holds a roster of"));
+        assert_eq!(desk.statements().unwrap(), before, "after {sql}");
+    }
+    assert_eq!(stage.next_audience(), guard);
+
+    // Everything anew: keeper still has its own.
+    superuser(&stage.appliance, "TRUNCATE peri.roster_statement");
+    forged.iter().for_each(|statement| insert(&stage.appliance, statement));
+    stage.appliance.restart();
+    stage.alarm(&mut desk, "the database holds a roster of");
+    stage.recorded_from_now(&mut desk);
+    assert_eq!(stage.next_audience(), guard);
+    assert_eq!(desk.statements().unwrap(), before);
+
+    // A revocation that reaches keeper counts although the database forgets it.
+    superuser(&stage.appliance, "ALTER TABLE peri.roster_statement DISABLE TRIGGER ALL");
+    let revocation = Body::Revocation(Revocation { keys: vec![desk.key("guard").fingerprint()], grants: Vec::new(), reason: "test".into() });
+    desk.say(revocation, &["dpo"]);
+    superuser(&stage.appliance, "TRUNCATE peri.roster_statement");
+    stage.appliance.kill_role("scribe", Signal::SIGKILL);
+    stage.recorded_from_now(&mut desk);
+    assert_eq!(stage.next_audience(), []);
+    let every: Vec<_> = segment_files(&stage.appliance.data()).iter().flat_map(|file| wrapped_to(file).1).collect();
+    assert!(!every.contains(&stranger().fingerprint()) && !every.contains(&desk.key("boss").fingerprint()));
+    recorded_all_along(&stage, began);
+}
+
+/// The only gaps are the restarts.
+fn recorded_all_along(stage: &Stage, began: peri_domain::UtcNanos) {
+    let files = segment_files(&stage.appliance.data());
+    let mut spans: Vec<_> = files
+        .iter()
+        .filter_map(|file| peri_store::fsck::read_segment(&fs::File::open(file).unwrap()).unwrap().0.pictures)
+        .collect();
+    spans.sort_unstable();
+    let mut at = began;
+    for (from, until) in spans {
+        let gap = from.saturating_since(at);
+        assert!(gap < secs(8), "nothing was recorded from {at} to {from}");
+        at = at.max(until);
+    }
+    assert!(now().saturating_since(at) < secs(8), "nothing was recorded after {at}");
+}
+
+#[test]
+fn keepers_own_log_cut_or_changed_is_seen_and_never_widens_a_right() {
+    if support::quick() {
+        return;
+    }
+    let mut stage = Stage::new();
+    let mut desk = Desk::of(&stage.appliance, &NAMES);
+    let guard = vec![desk.key("guard").fingerprint()];
+    let log = stage.appliance.data().join("keeper/roster.log");
+    // The newest statement takes a right away: whoever rolls keeper back would give it again.
+    let extra = desk.grant_of("guard");
+    desk.say(extra, &["dpo", "council"]);
+    let revocation = Body::Revocation(Revocation { keys: guard.clone(), grants: Vec::new(), reason: "test".into() });
+    desk.say(revocation, &["dpo"]);
+    let statements = desk.statements().unwrap();
+    stage.appliance.stop();
+    let whole = fs::read(&log).unwrap();
+    let last = whole.len() - statements.last().unwrap().len() - 8;
+
+    // A byte in the middle: no start, and the log says why.
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    refused(&mut stage, &log, &flipped, "roster log is damaged at byte");
+    // Two frames exchanged (the revocation before what it revokes) are the same monotone set; half a file is damage.
+    refused(&mut stage, &log, &whole[whole.len() / 3..], "roster log is damaged at byte");
+
+    // Cut at the edge of a frame, and gone from the database too: nobody gets a wrap until it is back.
+    fs::write(&log, &whole[..last]).unwrap();
+    stage.appliance.restart();
+    superuser(&stage.appliance, "ALTER TABLE peri.roster_statement DISABLE TRIGGER ALL");
+    superuser(&stage.appliance, "TRUNCATE peri.roster_statement");
+    assert_ne!(fs::read(&log).unwrap(), b"");
+    stage.appliance.stop();
+    fs::write(&log, &whole[..last]).unwrap();
+    stage.appliance.restart();
+    stage.alarm(&mut desk, "keeper's roster lost statements");
+    stage.recorded_from_now(&mut desk);
+    assert_eq!(stage.next_audience(), [], "a right that was revoked came back with an old log");
+    // The lost statement itself heals it; the right stays revoked.
+    desk.submit(statements.last().unwrap()).unwrap();
+    assert_eq!(stage.next_audience(), []);
+    assert_eq!(fs::read(&log).unwrap(), whole);
+
+    // A power cut in an append leaves a torn frame: cut off, and healed from the database's copy.
+    superuser(&stage.appliance, "SELECT 1");
+    stage.appliance.stop();
+    fs::write(&log, &whole[..whole.len() - 5]).unwrap();
+    stage.appliance.restart();
+    until("the torn statement comes back from the database", secs(20), || (fs::read(&log).ok()? == whole).then_some(()));
+    stage.recorded_from_now(&mut desk);
+    assert_eq!(desk.statements().unwrap().len(), statements.len());
+}
+
+/// Keeper must not come up with this log, and nothing is recorded meanwhile.
+fn refused(stage: &mut Stage, log: &Path, bytes: &[u8], why: &str) {
+    fs::write(log, bytes).unwrap();
+    let before = stage.appliance.log().len();
+    stage.appliance.launch();
+    until(&format!("{why:?} in the log"), secs(20), || {
+        stage.appliance.log().get(before..)?.contains(why).then_some(())
+    });
+    assert!(stage.appliance.role_pids("recorder").is_empty(), "a recorder runs under a damaged roster");
+    stage.appliance.stop();
+    assert_eq!(fs::read(log).unwrap(), bytes, "a damaged log was changed");
+}
+
+#[test]
+fn a_request_or_statement_for_another_vm_is_refused() {
+    if support::quick() {
+        return;
+    }
+    let stage = Stage::new();
+    let mut desk = Desk::of(&stage.appliance, &NAMES);
+    let mut elsewhere = desk.identity.vm.0;
+    elsewhere[0] ^= 1;
+    let elsewhere = VmId(elsewhere);
+    // The same question for this VM is answered.
+    desk.health("rev").unwrap();
+    let answered: Result<peri_access::wire::Health, _> =
+        desk.talk(|conn, _, keys| conn.request(elsewhere, Method::Health, &(), &keys["rev"]));
+    match answered {
+        Err(ConnError::Refused(problem)) => assert_eq!(problem.status, 401, "{problem:?}"),
+        other => panic!("{other:?}"),
+    }
+    // A statement of the seats of another VM, in every other way right.
+    let grant = desk.grant_of("guard");
+    let here = desk.identity.clone();
+    desk.identity.vm = elsewhere;
+    let foreign = desk.statement(grant, 1, &["dpo", "council"]);
+    desk.identity = here;
+    match desk.submit(&foreign) {
+        Err(ConnError::Refused(problem)) => assert_eq!(problem.status, 409, "{problem:?}"),
+        other => panic!("{other:?}"),
+    }
+    until("the refusal is in the ledger", secs(5), || {
+        desk.entries("rev").contains(&EntryType::RosterRefused).then_some(())
+    });
+    let account = desk.account_of(stage.camera, now() - secs(2), "guard");
+    assert_eq!(total(&account, CoverageKind::Lost), Duration::ZERO);
+}
