@@ -30,6 +30,9 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 const ACCOUNT_GRAIN: Duration = Duration::from_secs(1);
 /// The running epoch handed out anew, the next one, and one that replaces it.
 const EPOCHS_IN_HAND_MAX: usize = 3;
+/// UTC decides when an epoch ends; the monotonic clock only where UTC was set back, so it may be a little late but must
+/// never be the first by a few microseconds, when the next epoch has not begun.
+const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 /// An epoch that begins within this is waited for; asking keeper for another would take as long.
 const STARTS_SOON: Duration = Duration::from_secs(2);
 /// Events kept between two turns.
@@ -446,7 +449,7 @@ fn begin(next: Next, utc: UtcNanos, monotonic: Duration) -> Result<Current, Stri
         tail,
         offset,
         ends: handout.ends,
-        deadline: monotonic + handout.ends.saturating_since(utc.max(handout.starts)),
+        deadline: monotonic + handout.ends.saturating_since(utc.max(handout.starts)) + DEADLINE_SLACK,
         dirty: false,
         keys: Vec::new(),
         from: None,
