@@ -291,7 +291,7 @@ fn roots(appliance: &Appliance) -> Vec<Vec<u8>> {
 fn dump_of_database(appliance: &Appliance) -> Vec<u8> {
     let user =
         nix::unistd::User::from_name("peri-postgres").expect("users can be read").expect("scripts/setup made it");
-    let output = Command::new(PathBuf::from(postgres_dir()).join("pg_dumpall"))
+    let output = Command::new(postgres_dir().join("pg_dumpall"))
         .arg("--host")
         .arg(appliance.dir().join("run/postgres"))
         .args(["--username", "postgres", "--no-role-passwords"])
@@ -329,7 +329,7 @@ fn report(place: &str, found: &BTreeSet<(Kind, String)>) {
 fn the_search_sees_bytes_hexadecimal_and_base64_at_any_place() {
     let secret: Vec<u8> = (0..32).map(|i| (i * 37 + 11) as u8).collect();
     let mut needles = Needles::default();
-    needles.push(Kind::K, "planted", &[secret.clone()]);
+    needles.push(Kind::K, "planted", std::slice::from_ref(&secret));
     let finder = needles.finder();
     let filler = |length: usize| -> Vec<u8> { (0..length).map(|i| (i * 7) as u8).collect() };
     let hex = |upper: bool| -> String {

@@ -1,8 +1,9 @@
-//! The walls of the roles, tried from inside and read from outside: attacks behind the production filter of the shipped
-//! binary, the state of every process of a running appliance, what the roles really call, and what happens to a role that
-//! breaks a wall.
+//! The walls of the roles, tried from inside and read from outside: attacks behind the production filter of the
+//! shipped binary, the state of every process of a running appliance, what the roles really call, and what happens to
+//! a role that breaks a wall.
 //!
-//! What does not belong: single rules (`src/sandbox` runs each with allowed and mutated arguments), secrets (`hunt.rs`).
+//! What does not belong: single rules (`src/sandbox` runs each with allowed and mutated arguments), secrets
+//! (`hunt.rs`).
 
 mod support;
 mod trace;
@@ -20,7 +21,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::guard::Guarded;
 use support::{AppConfig, Appliance, Camera, CameraOptions, CameraSpec, Dir, now, processes, quick, secs, wait_for};
 
@@ -293,8 +294,8 @@ fn every_process_is_filtered_without_privileges_and_under_a_uid_of_its_own() {
         let uids: BTreeSet<&str> = status["Uid"].split_whitespace().collect();
         assert_eq!(uids.len(), 1, "{role}: real, effective, saved and file system uid are one: {ids:?}");
         assert_eq!(owners.insert(uid, (*role, *pid)), None, "{role} shares uid {uid}");
-        // An undumpable process belongs to root in /proc: nobody of its uid reads its memory. (postgres becomes what it is
-        // by an exec, which sets that back.)
+        // An undumpable process belongs to root in /proc: nobody of its uid reads its memory. (postgres becomes what it
+        // is by an exec, which sets that back.)
         if *role != "postgres" {
             let owner = fs::metadata(format!("/proc/{pid}/mem")).expect("it runs").uid();
             assert_eq!(owner, 0, "{role}: its memory belongs to uid {owner}");
@@ -397,19 +398,19 @@ fn every_process_holds_only_descriptors_of_its_task() {
     assert!(looked_at.len() == 6 && looked_at.values().all(|seen| *seen > 3), "{looked_at:?}");
 }
 
-// ------------------------------------------------------------------------------------------------ a wall that is broken
+// ----------------------------------------------------------------------------------------------- a wall that is broken
 
 /// Ends a process of a role as the kernel does when its filter says no; how long until another one stands in its place,
 /// and which.
 fn break_a_wall(site: &Site, role: &str) -> (Duration, u32) {
     let before = site.appliance.role_pids(role);
     let pid = before[0];
-    let begin = Instant::now();
+    let begin = now();
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSYS).expect("it runs");
     let fresh = || site.appliance.role_pids(role).into_iter().find(|pid| !before.contains(pid));
     let fresh = wait_for(&format!("{role} is started anew"), secs(20), fresh);
     assert!(!site.appliance.role_pids(role).contains(&pid), "{role} survived SIGSYS");
-    (begin.elapsed(), fresh)
+    (now().saturating_since(begin), fresh)
 }
 
 fn alarms(health: &Value) -> impl Iterator<Item = &str> {
@@ -468,12 +469,13 @@ fn a_role_that_keeps_breaking_walls_waits_longer_each_time() {
     });
 }
 
-// --------------------------------------------------------------------------------------------- what the roles really call
+// -------------------------------------------------------------------------------------------- what the roles really call
 
 /// Rules that no run below uses, each with the roles that do without it and the reason why it stays.
 const GOLDEN: &str = "tests/golden/seccomp-unused.txt";
 
-/// Runs an appliance through everything it does, with a tracer on every process of it.
+/// Runs an appliance through everything it does, with a tracer on every process of it. (The name of its test comes
+/// first, so that it runs beside the others, which share one appliance.)
 fn traced_day(dir: &Path) {
     let config = AppConfig {
         recorder_first: 61_500,
@@ -496,8 +498,6 @@ fn traced_day(dir: &Path) {
     appliance.wait_ready();
     let mut site = Site::on(appliance);
     let home = site.appliance.home.clone();
-    let first = site.appliance.segments();
-    assert!(!first.is_empty());
     let watched = home.path("watched.mp4");
     let mut watch = Guarded::spawn(&mut home.command(&[
         "watch",
@@ -522,7 +522,9 @@ fn traced_day(dir: &Path) {
     site.appliance.wait_recorded("footage", since);
     site.appliance.wait_recorded("clock", since);
     wait_for("an export after all restarts", secs(20), || home.export("guard", "clock", now() - secs(6), now()).ok());
-    wait_for("a segment past retention is erased", secs(60), || first.iter().any(|file| !file.exists()).then_some(()));
+    wait_for("a segment past retention is erased", secs(60), || {
+        home.ledger(0)["kinds"]["erased"].as_u64().filter(|erased| *erased > 0)
+    });
     home.fails(
         3,
         &["export", "clock", "--from", "-1m", "--to", "-50s", "-o", "no.mp4", "--as", "boss", "--purpose", "x"],
@@ -534,7 +536,7 @@ fn traced_day(dir: &Path) {
 }
 
 #[test]
-fn roles_call_nothing_beyond_their_tables_and_no_rule_is_idle_without_a_reason() {
+fn a_day_under_a_tracer_calls_nothing_beyond_the_tables_and_no_rule_is_idle_without_a_reason() {
     if quick() {
         return;
     }
