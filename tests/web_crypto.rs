@@ -1,0 +1,240 @@
+//! The cryptography of the browser's code: the TypeScript twin gives and refuses what the vectors say, in Node and in
+//! headless Chromium, and what it seals and signs there opens and verifies here.
+//!
+//! Packages come from the npm registry the first time (`npm ci`, pinned by hash, no scripts run); a stamp under
+//! `target/web` spares it afterwards, so later runs need no network. `PERI_QUICK=1` leaves the browser out.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
+
+use peri_access::wire::{Ask, FetchBody, Method, decode_strict};
+use peri_domain::{Action, CameraId, EpochNo, Nonce, VmId, purpose};
+use peri_open::open_share;
+use peri_open::userkey::{open_stretched, open_with_password, open_with_recovery};
+use peri_seal::canonical;
+use peri_seal::device::open_on_device;
+use peri_seal::keys::{KeyPair, Signature, UserPublic};
+use peri_seal::record::EpochContext;
+use peri_seal::userkey::{DeviceSecret, Method as Stored, RecoveryCode, Stretched, WrappedUserKey};
+use peri_seal::wrap::Wrap;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn web() -> PathBuf {
+    root().join("src/web")
+}
+
+fn read(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Runs a program in `src/web`. Its standard input is a pipe that closes when this process ends, however that ends.
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(web())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup installs it"));
+    let open = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(open);
+    output
+}
+
+fn must(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}\n{complained}", output.status);
+    said
+}
+
+/// Packages as in the lock file, types checked, bundles built; once per test process.
+fn prepared() {
+    static READY: LazyLock<()> = LazyLock::new(|| {
+        let out = root().join("target/web");
+        std::fs::create_dir_all(&out).unwrap();
+        let stamp = out.join("packages");
+        let wanted = std::fs::read_to_string(web().join("package-lock.json")).unwrap();
+        let there = web().join("node_modules").is_dir();
+        if !there || std::fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {
+            let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
+            // The registry may be busy for a moment.
+            if !run("npm", &install).status.success() {
+                std::thread::sleep(Duration::from_secs(2));
+                must("npm", &install);
+            }
+            std::fs::write(&stamp, &wanted).unwrap();
+        }
+        must("node", &["node_modules/typescript/bin/tsc", "-p", "."]);
+        must("node", &["build.mjs"]);
+    });
+    LazyLock::force(&READY);
+}
+
+/// `file: name` of every vector that is stored.
+fn vector_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("tests/vectors")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_stem().unwrap().to_string_lossy().into_owned();
+        for case in read(&path)["cases"].as_array().unwrap() {
+            names.insert(format!("{file}: {}", case["name"].as_str().unwrap()));
+        }
+    }
+    assert!(names.len() > 100, "only {} vectors", names.len());
+    names
+}
+
+/// The context of an epoch with two of three seats, as the vectors have it.
+fn context() -> String {
+    read(&root().join("tests/vectors/wraps.json"))["cases"][0]["inputs"]["context"].as_str().unwrap().to_owned()
+}
+
+fn order() -> String {
+    json!({ "context": context() }).to_string()
+}
+
+fn unhex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn fixed<const N: usize>(value: &Value) -> [u8; N] {
+    unhex(value).try_into().unwrap()
+}
+
+/// Opens and verifies everything that TypeScript made; gives who did the KEM.
+fn take(made: &Value) -> String {
+    let pair = KeyPair::from_secret_bytes(&fixed(&made["secret"])).unwrap();
+    let public = UserPublic::from_bytes(&unhex(&made["public"])).unwrap();
+    public.validate().unwrap();
+    assert_eq!(*pair.public(), public, "both halves give the public ones");
+
+    let device = DeviceSecret::from_bytes(fixed(&made["device_secret"]));
+    let stored = WrappedUserKey::from_bytes(&unhex(&made["by_password"])).unwrap();
+    let Stored::Password(parameters) = stored.method else { panic!("not stored under a password") };
+    // It was given decomposed, and is stretched composed.
+    let stretched = Stretched::new("Gr\u{fc}\u{df}e", &device, parameters).unwrap();
+    assert_eq!(open_stretched(&stored, &stretched).unwrap().to_secret_bytes(), pair.to_secret_bytes());
+    assert_eq!(stretched.auth_key().as_bytes()[..], unhex(&made["auth_key"]));
+    assert!(open_with_password(&stored, "Gr\u{fc}sse", &device).is_err());
+
+    let code = RecoveryCode::parse(made["recovery_code"].as_str().unwrap()).unwrap();
+    let stored = WrappedUserKey::from_bytes(&unhex(&made["by_recovery"])).unwrap();
+    assert_eq!(open_with_recovery(&stored, &code).unwrap().to_secret_bytes(), pair.to_secret_bytes());
+
+    public.verify("vector", b"what is signed", &Signature(fixed(&made["signature"]))).unwrap();
+    assert!(public.verify("other", b"what is signed", &Signature(fixed(&made["signature"]))).is_err());
+
+    let bytes = unhex(&made["request"]);
+    let Ask::Signed(request) = decode_strict::<Ask>(&bytes).unwrap() else { panic!("not a signed request") };
+    assert!(request.is_signed_by(&public));
+    assert_eq!((request.vm, request.method, request.nonce), (VmId([1; 16]), Method::Fetch, Nonce([3; 16])));
+    let asked = FetchBody {
+        camera: CameraId([2; 16]),
+        epoch: EpochNo(5),
+        offset: 1 << 33,
+        length: None,
+        follow: true,
+        action: Action::Export,
+    };
+    assert_eq!(decode_strict::<FetchBody>(&request.body).unwrap(), asked);
+
+    let context = unhex(&json!(context()));
+    let context: EpochContext = canonical::decode("context", &context).unwrap();
+    let kem = made["kem"].as_array().unwrap();
+    let (wraps, passwords) = (made["wraps"].as_array().unwrap(), made["passwords"].as_array().unwrap());
+    assert!(!kem.is_empty() && wraps.len() == kem.len() && passwords.len() == kem.len());
+    for (wrap, password) in wraps.iter().zip(passwords) {
+        let wrap = unhex(wrap);
+        let wrap: Wrap = canonical::decode("wrap", &wrap).unwrap();
+        let share = open_share(&pair, &context, &wrap).unwrap();
+        assert_eq!((share.share().index(), share.share().value()), (2, &[7; 32]));
+        let label = purpose::camera_password(CameraId([2; 16]));
+        assert_eq!(open_on_device(&pair, &label, &unhex(password)).unwrap()[..], *b"user:secret");
+    }
+    kem.iter().map(|kem| kem.as_str().unwrap()).collect::<Vec<_>>().join(" and ")
+}
+
+#[test]
+fn typescript_gives_and_refuses_what_the_vectors_say_in_node_and_rust_opens_what_it_seals() {
+    prepared();
+    let report = run("node", &["--test", "--test-reporter=tap", "test/node.mjs"]);
+    let said = String::from_utf8_lossy(&report.stdout);
+    let bad: Vec<_> = said.lines().filter(|line| line.contains("not ok ") || line.contains("error:")).collect();
+    assert!(report.status.success() && bad.is_empty(), "{}\n{}", bad.join("\n"), said);
+    let count = |what: &str| -> usize {
+        let line = said.lines().find_map(|line| line.strip_prefix(&format!("# {what} "))).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let (vectors, passed) = (vector_names().len(), count("pass"));
+    assert!(passed == count("tests") && passed >= vectors + 10, "{passed} passed of {vectors} vectors and more");
+    let made: Value = serde_json::from_str(&must("node", &["test/make.mjs", &order()])).unwrap();
+    let kem = take(&made);
+    println!("node: {vectors} vectors and {} further cases passed, KEM by {kem}", passed - vectors);
+}
+
+#[test]
+fn typescript_gives_and_refuses_the_same_in_chromium_under_the_policy_of_the_pages() {
+    if std::env::var_os("PERI_QUICK").is_some() {
+        eprintln!("left out: PERI_QUICK is set");
+        return;
+    }
+    prepared();
+    let page: Value = serde_json::from_str(&must("node", &["test/browser.mjs", &order()])).unwrap();
+    let results = page["results"].as_array().unwrap();
+    let bad: Vec<_> = results.iter().filter(|result| result.get("error").is_some()).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert_eq!(page["violations"], json!([]), "the policy of the pages holds");
+    let names: BTreeSet<_> = results.iter().map(|result| result["name"].as_str().unwrap().to_owned()).collect();
+    let vectors = vector_names();
+    let missing: Vec<_> = vectors.difference(&names).collect();
+    assert!(missing.is_empty() && names.len() == results.len(), "not run: {missing:?}");
+    let kem = take(&page["made"]);
+    let further = names.len() - vectors.len();
+    assert!(further >= 10);
+    println!("chromium: {} vectors and {further} further cases passed, KEM by {kem}", vectors.len());
+}
+
+#[test]
+fn every_package_is_pinned_by_version_and_hash_under_a_licence_that_the_readme_names() {
+    let lock = read(&web().join("package-lock.json"));
+    let readme = std::fs::read_to_string(web().join("README.md")).unwrap();
+    let mut seen = 0;
+    for (path, package) in lock["packages"].as_object().unwrap() {
+        let Some((_, name)) = path.rsplit_once("node_modules/") else {
+            for (name, version) in
+                ["dependencies", "devDependencies"].iter().flat_map(|kind| package[kind].as_object().unwrap())
+            {
+                let exact = version.as_str().unwrap().chars().all(|c| c.is_ascii_digit() || c == '.');
+                assert!(exact, "{name} {version} is a range");
+            }
+            continue;
+        };
+        seen += 1;
+        assert!(package.get("resolved").is_none(), "{name} names a host");
+        assert!(package["integrity"].as_str().unwrap().starts_with("sha512-"), "{name} has no hash");
+        // Binaries for one platform each stand in one row, as `@esbuild/*`.
+        let scope = name.split_once('/').map_or(name.to_owned(), |(scope, _)| format!("{scope}/*"));
+        let row = readme.lines().find(|line| {
+            line.starts_with("| `") && (line.contains(&format!("`{name}`")) || line.contains(&format!("`{scope}`")))
+        });
+        let row = row.unwrap_or_else(|| panic!("{name} is not in src/web/README.md"));
+        let (version, licence) = (package["version"].as_str().unwrap(), package["license"].as_str().unwrap());
+        assert!(row.contains(version), "{name} {version}: {row}");
+        assert!(row.contains(&format!("| {licence} |")), "{name} is under {licence}: {row}");
+        assert!(["MIT", "Apache-2.0"].contains(&licence), "{name} is under {licence}");
+    }
+    assert!(seen >= 10, "only {seen} packages");
+}
