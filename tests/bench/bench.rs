@@ -16,7 +16,6 @@ mod recording;
 mod replay;
 mod site;
 #[path = "../support/mod.rs"]
-#[allow(unused_imports, reason = "a measurement takes the part it needs")]
 mod support;
 
 use serde_json::json;

@@ -26,9 +26,11 @@ for try in 1 2 3 4 5; do
 done
 "#;
 
+#[allow(clippy::zombie_processes, reason = "it outlives this process: that is what it is for")]
 fn tell(word: &str, value: &str) {
     static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = PIPE.get_or_init(|| {
+        #[allow(clippy::zombie_processes, reason = "it outlives this process on purpose: it is what cleans up after it")]
         let mut child = Command::new("setsid")
             .args(["bash", "-c", SCRIPT])
             .stdin(Stdio::piped())
