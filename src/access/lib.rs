@@ -1,12 +1,28 @@
 //! Who asks, and may he: the requests of clients, the proof that a request is fresh and whose it is, the decision.
 //!
+//! Getting in: [`invite`] enrols a key, [`login`] hands out its wrap ([`attempts`] slows guessing down), [`onetime`]
+//! replaces the password of externals; the opened key certifies a [`session`], whose requests carry a [`proof`];
+//! [`sessions`] and [`window`] are scribe's memory of them, [`channel`] the client's.
+//!
 //! What does not belong: sockets, files, clocks, sealing. Invariants: a decision is made only on a
-//! `Verified<Roster>`; [`Allowed`] has one constructor, and it stands behind that decision; a nonce works once.
+//! `Verified<Roster>`; [`Allowed`] has one constructor, and it stands behind that decision; a nonce works once; what
+//! keeps state about a session takes only proofs whose signature was checked.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod attempts;
+pub mod channel;
 pub mod decide;
+pub mod invite;
+pub mod login;
 pub mod nonces;
+pub mod onetime;
+pub mod proof;
+pub mod session;
+pub mod sessions;
+#[cfg(test)]
+mod tests_window;
+pub mod window;
 pub mod wire;
 
 pub use decide::{Allowed, Denied, decide};

@@ -9,6 +9,8 @@
 //! wrapKey = HKDF-SHA-512(ikm, no salt, "peri/v1/user-wrap-key\0" ‖ fingerprint), 32 bytes
 //! authKey = HKDF-SHA-512(ikm, no salt, "peri/v1/user-auth-key\0"), 32 bytes
 //! recovery wrapKey = HKDF-SHA-512(code (16), salt, "peri/v1/recovery-wrap-key\0" ‖ fingerprint), 32 bytes
+//! recovery authKey = HKDF-SHA-512(code (16), no salt, "peri/v1/recovery-auth-key\0"), 32 bytes
+//! laneKey = HKDF-SHA-512(device secret or code (16), no salt, "peri/v1/device-lane\0" or "peri/v1/recovery-lane\0"), 32 bytes
 //! wrapped = AES-256-GCM(wrapKey, nonce 0, aad = "peri/v1/user-key\0" ‖ canonical parameters, HPKE seed ‖ scalar)
 //! ```
 //! The nonce is fixed because a wrap key is used for one plaintext: it comes from a salt drawn for this wrap and from the
@@ -24,8 +26,8 @@ use crate::rng::CryptoRng;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use hkdf::Hkdf;
 use minicbor::{Decode, Encode};
-use peri_domain::Fingerprint;
 use peri_domain::limits::{PBKDF2_ROUNDS_MAX as ROUNDS_MAX, PBKDF2_ROUNDS_MIN as ROUNDS_MIN};
+use peri_domain::{Fingerprint, Hash};
 use sha2::Sha512;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -56,6 +58,11 @@ pub struct WrapKey([u8; 32]);
 /// What the client proves at login; the server keeps only its Argon2id hash.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct AuthKey([u8; 32]);
+
+/// What shows that a client holds the device secret or the recovery code, before any password is looked at: attempts
+/// with it have a lane of their own, which strangers cannot slow down. The server keeps only its hash.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct LaneKey([u8; 32]);
 
 /// The stretched password with the device secret, from which both keys come.
 pub struct Stretched {
@@ -161,6 +168,29 @@ secret_bytes!(DeviceSecret, DEVICE_SECRET_LEN);
 secret_bytes!(RecoveryCode, DEVICE_SECRET_LEN);
 secret_bytes!(WrapKey, 32);
 secret_bytes!(AuthKey, 32);
+secret_bytes!(LaneKey, 32);
+
+impl AuthKey {
+    /// As received at login; wipe the source after.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl LaneKey {
+    /// As received at login; wipe the source after.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// What the server keeps: a plain hash, because the key has the 128 bits of what it comes from.
+    #[must_use]
+    pub fn commit(&self) -> Hash {
+        hash("lane-key", &[&self.0])
+    }
+}
 
 impl DeviceSecret {
     /// A new one, at enrolment.
@@ -172,6 +202,12 @@ impl DeviceSecret {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; DEVICE_SECRET_LEN]) -> Self {
         Self(bytes)
+    }
+
+    /// See [`LaneKey`].
+    #[must_use]
+    pub fn lane_key(&self) -> LaneKey {
+        LaneKey(expand(None, &self.0, &labelled("device-lane", &[])))
     }
 }
 
@@ -233,6 +269,18 @@ impl RecoveryCode {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; DEVICE_SECRET_LEN]) -> Self {
         Self(bytes)
+    }
+
+    /// What is proven to the server when the code is used.
+    #[must_use]
+    pub fn auth_key(&self) -> AuthKey {
+        AuthKey(expand(None, &self.0, &labelled("recovery-auth-key", &[])))
+    }
+
+    /// See [`LaneKey`].
+    #[must_use]
+    pub fn lane_key(&self) -> LaneKey {
+        LaneKey(expand(None, &self.0, &labelled("recovery-lane", &[])))
     }
 
     /// The key for the wrap of this key set.
@@ -403,6 +451,17 @@ mod tests {
             assert!(base.0 != other.0 && base.1 != other.1);
         }
         assert!(base.0 != base.1);
+    }
+
+    #[test]
+    fn no_key_that_the_server_sees_is_another_one() {
+        let (device, code) = (DeviceSecret([7; 16]), RecoveryCode([7; 16]));
+        let wrap = *code.wrap_key(&[0; 32], &Fingerprint([0; 32])).as_bytes();
+        let all = [*code.auth_key().as_bytes(), wrap, *code.lane_key().as_bytes(), *device.lane_key().as_bytes()];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other != one));
+        }
+        assert_eq!(LaneKey::from_bytes(*code.lane_key().as_bytes()).commit(), code.lane_key().commit());
     }
 
     #[test]
