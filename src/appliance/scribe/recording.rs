@@ -80,7 +80,9 @@ impl Scribe {
                 self.tails.progress(camera, &progress);
                 if let Some(books) = &mut self.books {
                     books.progress(camera, &progress);
-                    books.cover(camera, progress.from, progress.until, Coverage::Recorded, "");
+                    if progress.from < progress.until {
+                        books.cover(camera, progress.from, progress.until, Coverage::Recorded, "");
+                    }
                 }
                 if let Some(epoch) = closed {
                     self.close_segment(camera, epoch);
