@@ -9,17 +9,22 @@ import {
   ContentKey,
   deriveContentKey,
   deviceInfo,
+  encodeWrap,
   EpochSecret,
+  findWrap,
   hpke,
+  IncompleteHead,
   join,
   KeyPair,
   openShare,
   Order,
   parseContext,
+  parseHead,
   parseRecord,
   PeriError,
   request,
   sealToDevice,
+  Segment,
   unhex,
   userkey,
   UserPublic,
@@ -32,9 +37,11 @@ import {
   type Bytes,
   type EpochContext,
   type FragmentHeader,
+  type Wrap,
 } from '../crypto/index.js'
 import { crc32c } from '../crypto/crc32c.js'
 import { u32, u64 } from '../crypto/bytes.js'
+import { hash, hkdf, labelled } from '../crypto/digest.js'
 import { recordHash } from '../crypto/record.js'
 import { classOf, refused, same } from './assert.js'
 import type { Case } from './suite.js'
@@ -77,11 +84,21 @@ async function epoch(threshold: number, seats: number): Promise<Secrets> {
   return { e, x, k, context: parseContext(cbor.array(...fields)) }
 }
 
-/** A record over a context without wraps, signed by that key. */
-async function signedRecord(context: EpochContext, device: KeyPair): Promise<Bytes> {
-  const wraps = new Uint8Array(await crypto.subtle.digest('SHA-256', utf8('peri/v1/wraps\0')))
-  const rest = [context.bytes, cbor.bytes(wraps), cbor.int(0)]
+/** A record over a context and its wraps, signed by that key. */
+async function signedRecord(context: EpochContext, device: KeyPair, wraps: readonly Wrap[] = []): Promise<Bytes> {
+  const hashes = await Promise.all(wraps.map(wrap => hash('wrap-hash', encodeWrap(wrap))))
+  const rest = [context.bytes, cbor.bytes(await hash('wraps', ...hashes)), cbor.int(wraps.length)]
   return cbor.array(...rest, cbor.bytes(await device.sign('epoch-record', cbor.array(...rest))))
+}
+
+/** The head of a segment file. */
+function headOf(record: Bytes, wraps: readonly Wrap[]): Bytes {
+  const section = (bytes: Bytes): Bytes => {
+    const whole = concat(u32(bytes.length), bytes)
+    return concat(whole, u32(crc32c(whole)))
+  }
+  const magic = concat(utf8('PERISEG'), Uint8Array.of(1))
+  return concat(magic, section(record), section(cbor.array(...wraps.map(encodeWrap))))
 }
 
 /** Who can do the KEM here. */
@@ -207,6 +224,31 @@ const CASES: Record<string, () => Promise<void>> = {
     }
   },
 
+  'a head is taken with the wraps that its device signed only, in their order, and no length is believed': async () => {
+    const device = await KeyPair.generate()
+    const { e, context } = await epoch(1, 2)
+    const seats = [await KeyPair.generate(), await KeyPair.generate()]
+    const wrapFor = (seat: KeyPair): Promise<Wrap> => wrapShare({ index: 0, value: e.reveal() }, context, seat.public)
+    const [one, two] = [await wrapFor(seats[0]!), await wrapFor(seats[1]!)]
+    const record = await signedRecord(context, device, [one, two])
+    const head = (...wraps: Wrap[]): Bytes => headOf(record, wraps)
+    const good = await parseHead(head(one, two))
+    same(findWrap(good.wraps, seats[1]!.fingerprint, 'share')?.sealed, two.sealed, 'the wrap of the second seat')
+    same(findWrap(good.wraps, seats[1]!.fingerprint, 'user') === undefined, true, 'no wrap of E for it')
+    for (const wraps of [[two, one], [one], [one, two, two], [], [one, await wrapFor(seats[1]!)]]) {
+      await refused('bad_head', `${wraps.length} wraps`, () => parseHead(head(...wraps)))
+    }
+    const misfit = { ...one, shareIndex: 1 }
+    const signed = await signedRecord(context, device, [misfit])
+    await refused('bad_head', 'a wrap that fits no seat', () => parseHead(headOf(signed, [misfit])))
+    for (const at of [8, 8 + 4 + record.length + 4]) {
+      const claim = head(one, two)
+      claim.fill(0xff, at, at + 4)
+      const error = await parseHead(claim).catch((error: unknown) => error)
+      same(error instanceof PeriError && !(error instanceof IncompleteHead), true, `length at ${at} is refused at once`)
+    }
+  },
+
   'ranges that no appliance signs are refused although a device signed them': async () => {
     const device = await KeyPair.generate()
     const { context } = await epoch(2, 3)
@@ -251,6 +293,12 @@ const CASES: Record<string, () => Promise<void>> = {
     const share = await openShare(seat, two, await wrapShare({ ...values, index: 2 }, two, seat.public))
     const other = { ...share, index: 1, value: filled(32, 6), seat: filled(32, 5) }
     await refused('mixed_shares', 'shares of nothing', () => join([share, other], two))
+    await refused('same_seat_twice', 'one index twice', () => join([share, { ...other, index: 2 }], two))
+    // A sealer that lies about the index, so that the share would count as another seat's.
+    const info = labelled('wrap', Uint8Array.of(1, 1), seat.fingerprint, two.bytes)
+    const sealed = await hpke.seal(seat.public.hpke, info, new Uint8Array(0), concat(Uint8Array.of(2), filled(32, 3)))
+    const lie = { suite: 1, kind: 'share', recipient: seat.fingerprint, shareIndex: 1, sealed } as const
+    await refused('wrong_commitment', 'index inside and outside', () => openShare(seat, two, lie))
   },
 
   'a stored key opens with its own secret only, and a changed byte is refused': async () => {
@@ -268,6 +316,13 @@ const CASES: Record<string, () => Promise<void>> = {
       const tried = await classOf(() => userkey.openWithRecovery(userkey.parseWrapped(flipped(stored, at)), code))
       same(tried !== 'good', true, `flipped byte ${at}`)
     }
+    // Whoever knows the code can seal other halves under the same name.
+    const name = cbor.array(cbor.int(1), cbor.bytes(own.fingerprint), cbor.array(cbor.int(1), cbor.array(cbor.bytes(wrapped.method.salt))))
+    const raw = await hkdf('SHA-512', wrapped.method.salt, code, labelled('recovery-wrap-key', own.fingerprint))
+    const key = await crypto.subtle.importKey('raw', raw, 'AES-GCM', false, ['encrypt'])
+    const gcm = { name: 'AES-GCM', iv: new Uint8Array(12), additionalData: labelled('user-key', name) }
+    const sealed = new Uint8Array(await crypto.subtle.encrypt(gcm, key, other.secretBytes()))
+    await refused('other_key', 'other halves', () => userkey.openWithRecovery({ ...wrapped, sealed }, code))
     await refused('bad_code', 'short', () => userkey.parseRecoveryText('HZ4B'))
     await refused('bad_code', 'letter', () => userkey.parseRecoveryText('U'.repeat(28)))
     const method = { kind: 'password', rounds: 599_999, salt: filled(32, 1) } as const
@@ -309,6 +364,19 @@ const CASES: Record<string, () => Promise<void>> = {
     ])
     same([one.status, two.status, opener.ended], ['fulfilled', 'fulfilled', true], 'opened')
     same(again.status === 'rejected' && (again.reason as PeriError).code, 'repeated', 'opened twice')
+    const file = concat(headOf(record.bytes, []), first)
+    const segment = await Segment.open(file, { device: device.public, vm: context.vm, camera: context.camera })
+    await refused('media_before_init', 'the start is missing', () => segment.fragments(k).next())
+    for (const [at, value] of [[8, 1], [11, 255], [12, 0], [7, 2]] as const) {
+      const bad = new Uint8Array(file)
+      bad[at] = value
+      await refused('bad_head', `head, byte ${at}`, () => parseHead(bad))
+    }
+    for (let cut = 0; cut < file.length - first.length; cut++) {
+      const error = await parseHead(file.slice(0, cut)).catch((error: unknown) => error)
+      const need = error instanceof IncompleteHead ? error.need : 0
+      same(need > cut && need <= file.length - first.length, true, `cut at ${cut} asks for ${need}`)
+    }
     await refused('wrong_key', 'other K', () => FragmentOpener.of(new ContentKey(filled(32, 1)), record, Order.file()))
   },
 
@@ -352,6 +420,12 @@ const CASES: Record<string, () => Promise<void>> = {
     await refused('wrong_signature', 'other key', () => request.verifyRequest(good, other.public))
     const claimed = { ...good, signer: other.fingerprint }
     await refused('wrong_signature', 'other key and name', () => request.verifyRequest(claimed, other.public))
+    // Signed by somebody in the name of another.
+    const parts = [cbor.bytes(good.vm), cbor.int(0), cbor.bytes(await hash('request-body', body))]
+    const named = cbor.array(...parts, cbor.bytes(good.nonce), cbor.bytes(other.fingerprint))
+    const forged = { ...claimed, signature: await own.sign('peri/v1/request', named) }
+    await refused('wrong_signature', 'in the name of another', () => request.verifyRequest(forged, own.public))
+    await refused('wrong_signature', 'in his name, by his key', () => request.verifyRequest(forged, other.public))
     const long = new Uint8Array(16 * 1024 + 1)
     await refused('too_long', 'body', () => request.signRequest(filled(16, 1), 'open', long, filled(16, 2), own))
   },
