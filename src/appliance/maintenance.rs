@@ -1,20 +1,24 @@
 //! `peri-appliance fsck`: the offline checks, with the appliance stopped. Runs as whoever may read everything (root).
 //!
-//! It starts the private cluster for itself where one is configured, and stops it again. Files are never changed.
+//! It starts the private cluster for itself where one is configured, and stops it again; for that time `pg_ident.conf` lets
+//! root in. Nothing else is changed, and nothing made that root would own, unless `--repair` asks for it: then rows and
+//! files of erased segments are. Key files and roots are only read.
 
 use crate::config::Config;
 use anyhow::{Context as _, bail};
-use peri_ledger::origin_of;
+use peri_domain::{Hash, UtcNanos, VmId};
+use peri_ledger::{Entry, EntryType, Ledger, origin_of};
+use peri_roster::{Anchor, Body, RosterSet, Statement};
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::durable::Dir;
+use peri_seal::record::EpochRecord;
 use peri_store::db::Db;
 use peri_store::fsck::{self, IndexView as _, erased};
-use peri_store::retention::Rules;
+use peri_store::retention::{Rules, SegmentState};
 use peri_store::root::tpm::TpmNv;
 use peri_store::schema::Endpoint;
-use peri_store::segments::SegmentStore;
+use peri_store::segments::{SegmentKey, SegmentStore};
 use peri_store::xfile::disk::DiskKeys;
-use peri_store::xfile::{SLOTS_DEFAULT, XFile};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -30,6 +34,8 @@ pub(crate) struct Outcome {
 
 struct Erased {
     suspects: usize,
+    /// X that the search of the key files met: that it sees any at all.
+    seen: usize,
     candidates: u64,
     bytes: u64,
     places: Vec<String>,
@@ -37,10 +43,22 @@ struct Erased {
     proved: bool,
 }
 
+impl Erased {
+    const fn verdict(&self) -> &'static str {
+        if !self.found.is_empty() {
+            "erasure NOT proved"
+        } else if self.suspects == 0 {
+            "nothing is past retention yet"
+        } else {
+            "erasure proved"
+        }
+    }
+}
+
 impl Outcome {
     /// Whether nothing is damaged and nothing that should be gone was found.
     pub(crate) fn is_good(&self) -> bool {
-        self.report.is_clean() && self.erased.as_ref().is_none_or(|erased| erased.proved)
+        self.report.is_clean() && self.erased.as_ref().is_none_or(|erased| erased.found.is_empty())
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -49,14 +67,16 @@ impl Outcome {
         lines.extend(self.report.problems.iter().map(ToString::to_string));
         if let Some(erased) = &self.erased {
             lines.push(format!(
-                "erasure: {} epochs are past retention; {} values in {} bytes at {} places tested against their commitments",
+                "erasure: {} epochs are erased or past retention; {} values in {} bytes at {} places tested against their \
+                 commitments, {} X of other epochs seen by the same search",
                 erased.suspects,
                 erased.candidates,
                 erased.bytes,
-                erased.places.len()
+                erased.places.len(),
+                erased.seen
             ));
             lines.extend(erased.found.iter().map(|found| format!("NOT ERASED: {found}")));
-            lines.push(if erased.proved { "erasure proved".into() } else { "erasure NOT proved".into() });
+            lines.push(erased.verdict().into());
         }
         lines.push(if self.is_good() { "clean".into() } else { "not clean".into() });
         lines.join("\n")
@@ -70,7 +90,9 @@ impl Outcome {
                 "bytes": erased.bytes,
                 "places": erased.places,
                 "found": erased.found,
+                "living": erased.seen,
                 "proved": erased.proved,
+                "verdict": erased.verdict(),
             })
         });
         serde_json::json!({
@@ -97,24 +119,18 @@ pub(crate) fn run(config: &Config, repair: bool, prove_erased: bool) -> anyhow::
         Db::new(Endpoint { role: "postgres".into(), ..Endpoint::scribe(&socket_dir) }, &origin_of(vm), SystemClock);
     let store = SegmentStore::open(&Dir::open(&config.data.join("store"))?)?;
     let report = fsck::fsck(&store, &mut db, repair)?;
-    let erased = prove_erased.then(|| hunt(config, &mut db, &socket_dir)).transpose()?;
+    let erased = prove_erased.then(|| hunt(config, &mut db, &socket_dir, vm)).transpose()?;
     Ok(Outcome { report, erased })
 }
 
 /// Tests everything that could be an X against the commitments of every epoch past retention.
-fn hunt(config: &Config, db: &mut Db, socket_dir: &Path) -> anyhow::Result<Erased> {
-    let rules =
-        Rules { retention: Duration::from_secs(config.timing.retention_secs.into()), per_camera: BTreeMap::new() };
-    let rows = db.rows()?;
-    let grace = erased::GRACE
-        .min(Duration::from_secs(u64::from(config.timing.rekey_secs) + u64::from(config.timing.epoch_secs)));
-    let suspects = erased::overdue_after(&rows, SystemClock.utc(), &rules, &[], grace);
+fn hunt(config: &Config, db: &mut Db, socket_dir: &Path, vm: VmId) -> anyhow::Result<Erased> {
+    let suspects = suspects(config, db, vm)?;
     let mut hunt = erased::Hunt::new(&suspects);
     let keys = Dir::open(&config.data.join("scribe"))?.open_dir("x")?;
     let connection = crate::supervisor::connect_tpm(&config.root_store.tpm)?;
     let state = config.root_store.state.as_deref().map(|path| fs::File::open(path).map(Into::into)).transpose()?;
-    let (mut xfile, _) = XFile::open(DiskKeys::new(keys), TpmNv::open(connection, state)?, SLOTS_DEFAULT)?;
-    hunt.x_file(&mut xfile)?;
+    let seen = hunt.key_files(&DiskKeys::new(keys), &mut TpmNv::open(connection, state)?)?;
     // Sealed bytes are video, not keys, and terabytes of it; everything else is read.
     let segments = config.data.join("store");
     hunt.tree(&config.data, &|path| path.starts_with(&segments))?;
@@ -133,6 +149,7 @@ fn hunt(config: &Config, db: &mut Db, socket_dir: &Path) -> anyhow::Result<Erase
     }
     Ok(Erased {
         suspects: hunt.suspects(),
+        seen: seen.saturating_sub(hunt.found.iter().filter(|found| found.place == "X key file").count()),
         candidates: hunt.candidates,
         bytes: hunt.bytes,
         places: hunt.places.clone(),
@@ -141,8 +158,69 @@ fn hunt(config: &Config, db: &mut Db, socket_dir: &Path) -> anyhow::Result<Erase
             .iter()
             .map(|found| format!("X of camera {}, epoch {} in {}", found.key.0, found.key.1, found.place))
             .collect(),
-        proved: hunt.is_proved(),
+        proved: hunt.is_proved() && hunt.suspects() > 0,
     })
+}
+
+/// Epochs whose X must be gone: what a row calls erased, and what is past retention by its row or, where the rows were
+/// changed, by the epoch record in the ledger.
+fn suspects(config: &Config, db: &mut Db, vm: VmId) -> anyhow::Result<Vec<(SegmentKey, Hash)>> {
+    let now = SystemClock.utc();
+    let rules = Rules { retention: retention(config, db, vm, now)?, per_camera: BTreeMap::new() };
+    let grace = erased::GRACE
+        .min(Duration::from_secs(u64::from(config.timing.rekey_secs) + u64::from(config.timing.epoch_secs)));
+    let rows = db.rows()?;
+    let mut suspects = erased::overdue_after(&rows, now, &rules, &[], grace);
+    let gone = rows.iter().filter(|row| row.state == SegmentState::Erased);
+    suspects.extend(gone.map(|row| (row.key, row.commit_x)));
+    let mut next = 0;
+    loop {
+        let entries = db.ledger_range(Ledger::Technical, next)?;
+        if entries.is_empty() {
+            break;
+        }
+        for (leaf, bytes) in entries {
+            let entry = Entry::from_bytes(&bytes)?;
+            next = entry.ledger_seq + 1;
+            if entry.kind != EntryType::EpochOpened {
+                continue;
+            }
+            for (_, detail) in db.details(leaf)? {
+                let Ok(opened) = minicbor::decode::<crate::scribe::EpochDetail>(&detail.cbor) else { continue };
+                let Ok(record) = EpochRecord::from_bytes(&opened.record) else { continue };
+                let context = record.context;
+                if context.ends + rules.of(context.camera) + grace <= now {
+                    suspects.push(((context.camera, context.epoch), context.commit_x));
+                }
+            }
+        }
+    }
+    suspects.sort_unstable();
+    suspects.dedup();
+    Ok(suspects)
+}
+
+/// The retention that scribe goes by: the roster's, shortened by the configuration. The roster is the database's copy,
+/// verified from the claim key of the order up; only statements of keeper's own device count.
+fn retention(config: &Config, db: &mut Db, vm: VmId, now: UtcNanos) -> anyhow::Result<Duration> {
+    let ordered = fs::read(&config.provisioning).context("cannot read the provisioning data")?;
+    let claim_key = peri_roster::Provisioning::from_bytes(&ordered)?.claim_key.fingerprint();
+    let provisioning = peri_seal::digest::hash("provisioning", &[&ordered]);
+    let statements = db.statements()?;
+    let genesis =
+        statements.iter().find_map(|bytes| match Statement::from_bytes(bytes).ok()?.proposal().body.clone() {
+            Body::Genesis(genesis) if genesis.claim_key.fingerprint() == claim_key => Some(genesis),
+            _ => None,
+        });
+    let decided = genesis.map_or(peri_domain::limits::RETENTION_DEFAULT, |genesis| {
+        let mut set = RosterSet::new(Anchor { vm, claim_key, provisioning, device: genesis.device.fingerprint() });
+        for statement in &statements {
+            // What does not verify changes nothing, as at keeper.
+            let _ = set.insert(statement);
+        }
+        set.verify(now).retention()
+    });
+    Ok(crate::scribe::retention_in_force(Duration::from_secs(config.timing.retention_secs.into()), decided))
 }
 
 /// The private cluster while the checks run.

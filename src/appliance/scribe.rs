@@ -21,6 +21,7 @@ use crate::message::{
 };
 use anyhow::Context as _;
 use books::Books;
+pub(crate) use erasure::retention_in_force;
 use index::Index;
 use peri_access::Nonces;
 use peri_domain::{CameraId, EpochNo, Nonce, UtcNanos, VmId, limits};

@@ -7,6 +7,7 @@
 
 use crate::db::{Db, DbError};
 use peri_domain::{CameraId, UtcNanos};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Spans that wait in memory for one camera: a camera flapping every 10 s fills it in 11 hours, at 512 cameras it costs
@@ -115,7 +116,7 @@ impl Book {
         if until <= account.cursor || state == Coverage::Erased {
             return;
         }
-        let cause = shorten(cause);
+        let cause = clean(cause);
         let full = account.waiting.len() >= WAITING_MAX;
         match account.waiting.back_mut() {
             Some(last) if last.state == state && last.cause == cause => last.ends = until,
@@ -124,9 +125,12 @@ impl Book {
                 last.state = Coverage::Lost;
                 OVERFLOW.clone_into(&mut last.cause);
             }
-            _ => {
-                account.waiting.push_back(Span { starts: account.cursor, ends: until, state, cause: cause.to_owned() })
-            }
+            _ => account.waiting.push_back(Span {
+                starts: account.cursor,
+                ends: until,
+                state,
+                cause: cause.into_owned(),
+            }),
         }
         account.cursor = until;
     }
@@ -138,22 +142,42 @@ impl Book {
     }
 
     /// Writes what waits, in one transaction; durable on return. On an error everything waits on, and is written again
-    /// without harm where the outcome was unknown.
+    /// without harm where the outcome was unknown. Where PostgreSQL refuses, the cameras are written one by one, and those
+    /// that it refuses by themselves are given up and returned: nobody's account may hold up the others'.
     ///
     /// # Errors
-    /// [`DbError`].
-    pub fn flush(&mut self, db: &mut Db) -> Result<(), DbError> {
+    /// [`DbError`], never [`DbError::Refused`].
+    pub fn flush(&mut self, db: &mut Db) -> Result<Vec<(CameraId, DbError)>, DbError> {
         let spans: Vec<(CameraId, &Span)> = self
             .cameras
             .iter()
             .flat_map(|(camera, account)| account.waiting.iter().map(|span| (*camera, span)))
             .collect();
         if spans.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        db.coverage_report(&spans)?;
-        self.cameras.values_mut().for_each(|account| account.waiting.clear());
-        Ok(())
+        match db.coverage_report(&spans) {
+            Ok(()) => {
+                self.cameras.values_mut().for_each(|account| account.waiting.clear());
+                Ok(Vec::new())
+            }
+            Err(refused) if refused.is_refused() => self.flush_each(db),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush_each(&mut self, db: &mut Db) -> Result<Vec<(CameraId, DbError)>, DbError> {
+        let mut given_up = Vec::new();
+        for (camera, account) in self.cameras.iter_mut().filter(|(_, account)| !account.waiting.is_empty()) {
+            let spans: Vec<_> = account.waiting.iter().map(|span| (*camera, span)).collect();
+            match db.coverage_report(&spans) {
+                Ok(()) => {}
+                Err(refused) if refused.is_refused() => given_up.push((*camera, refused)),
+                Err(error) => return Err(error),
+            }
+            account.waiting.clear();
+        }
+        Ok(given_up)
     }
 }
 
@@ -197,7 +221,10 @@ impl Db {
         cause: &str,
     ) -> Result<(), DbError> {
         let camera = camera.as_bytes().as_slice();
-        self.call("SELECT peri_api.coverage_erase($1, $2, $3, $4)", &[&camera, &from.0, &until.0, &shorten(cause)])?;
+        self.call(
+            "SELECT peri_api.coverage_erase($1, $2, $3, $4)",
+            &[&camera, &from.0, &until.0, &clean(cause).as_ref()],
+        )?;
         Ok(())
     }
 
@@ -226,9 +253,12 @@ impl Db {
     }
 }
 
-/// At most [`CAUSE_MAX`] bytes, cut between characters.
-fn shorten(cause: &str) -> &str {
-    &cause[..cause.floor_char_boundary(CAUSE_MAX)]
+/// At most [`CAUSE_MAX`] bytes, cut between characters, without control characters: cameras have a say in causes, and
+/// PostgreSQL takes no NUL.
+fn clean(cause: &str) -> Cow<'_, str> {
+    let cause = &cause[..cause.floor_char_boundary(CAUSE_MAX)];
+    // A space is never longer than what it stands for.
+    if cause.contains(char::is_control) { cause.replace(char::is_control, " ").into() } else { cause.into() }
 }
 
 #[cfg(test)]
@@ -327,7 +357,35 @@ mod tests {
         assert_eq!(book.waiting(), WAITING_MAX);
         let last = book.cameras[&CAMERA].waiting.back().unwrap();
         assert_eq!((last.ends, last.state), (UtcNanos(WAITING_MAX as i64 + 100), Coverage::Lost));
-        assert!(shorten(&"ä".repeat(150)).len() <= CAUSE_MAX);
+        assert!(clean(&"ä".repeat(150)).len() <= CAUSE_MAX);
+    }
+
+    #[test]
+    fn a_cause_with_control_characters_is_accounted_for_without_them() {
+        let cluster = TestDb::start();
+        let mut db = cluster.db("peri/test");
+        let mut book = Book::new();
+        book.begin(CAMERA, UtcNanos(0));
+        book.report(CAMERA, UtcNanos(10), Coverage::Lost, "no\0answer\n\u{85}");
+        assert!(book.flush(&mut db).unwrap().is_empty());
+        assert_eq!(rows(&mut db), [(0, 10, Coverage::Lost, "no answer  ".to_owned())]);
+    }
+
+    #[test]
+    fn an_account_that_is_refused_holds_up_no_other() {
+        let cluster = TestDb::start();
+        let mut db = cluster.db("peri/test");
+        let other = CameraId([5; 16]);
+        let mut book = Book::new();
+        book.begin(CAMERA, UtcNanos(0));
+        book.begin(other, UtcNanos(0));
+        book.report(CAMERA, UtcNanos(10), Coverage::Recorded, "");
+        book.report(other, UtcNanos(10), Coverage::Recorded, "");
+        // What the schema refuses, however it came here.
+        book.cameras.get_mut(&other).unwrap().waiting[0].state = Coverage::Erased;
+        let given_up = book.flush(&mut db).unwrap();
+        assert!(matches!(given_up.as_slice(), [(camera, DbError::Refused { .. })] if *camera == other), "{given_up:?}");
+        assert_eq!((book.waiting(), rows(&mut db).len()), (0, 1));
     }
 
     proptest! {

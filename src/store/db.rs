@@ -38,7 +38,7 @@ pub enum DbError {
         /// When the next attempt is made.
         retry_in: Duration,
     },
-    /// PostgreSQL refused the call.
+    /// PostgreSQL refused the call for what it says; the same call will be refused again.
     #[error("PostgreSQL refused {call}: {message} (SQLSTATE {code})")]
     Refused {
         /// The function.
@@ -61,6 +61,12 @@ impl DbError {
     #[must_use]
     pub const fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. })
+    }
+
+    /// Whether PostgreSQL answered, and will answer the same again: repeating the call is no use.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused { .. })
     }
 }
 
@@ -357,8 +363,7 @@ impl Db {
         match result {
             Ok(rows) => Ok(rows),
             Err(error) => match error.as_db_error() {
-                // 57P0x: the server goes down; the connection is gone or will be at once.
-                Some(refusal) if !broken && !refusal.code().code().starts_with("57P") => Err(DbError::Refused {
+                Some(refusal) if !broken && !passes(refusal.code().code()) => Err(DbError::Refused {
                     call: sql,
                     code: refusal.code().code().to_owned(),
                     message: refusal.message().to_owned(),
@@ -416,6 +421,13 @@ impl Session {
         };
         self.client.query(&statement, params)
     }
+}
+
+/// Whether a SQLSTATE speaks of the server's condition, not of the call (PostgreSQL, appendix A): transaction rolled back,
+/// resources (full disk), locks, operator intervention (time-outs, shutdown), system and internal errors. The call is made
+/// again over a new connection.
+fn passes(code: &str) -> bool {
+    ["40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
 }
 
 fn is_io(error: &postgres::Error) -> bool {

@@ -77,7 +77,8 @@ impl Endpoint {
         Self { role: "postgres".to_owned(), ..Self::scribe(socket_dir) }
     }
 
-    /// Connects; waits at most three seconds for an answer.
+    /// Connects; waits at most three seconds for an answer. The application's calls are ended by the server after five
+    /// seconds, and after three that they wait for a lock; the superuser's (migrations, checks) may take their time.
     ///
     /// # Errors
     /// What the crate `postgres` says.
@@ -89,6 +90,9 @@ impl Endpoint {
             .dbname(&self.database)
             .application_name("peri")
             .connect_timeout(Duration::from_secs(3));
+        if self.role == SCRIBE {
+            config.options("-c statement_timeout=5000 -c lock_timeout=3000");
+        }
         config.connect(NoTls)
     }
 }

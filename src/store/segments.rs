@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/store/<camera, 32 hex>/<epoch, 20 digits>.seg
 //! <data>/store/leaves/<ledger sequence, 20 digits>.cbor
+//! <data>/store/leaves/root-<root, 64 hex>.cbor          of an entry that went through the spool and had no number yet
 //! ```
 //! What does not belong: what is in a segment (`peri_seal::segment`), when one is erased (`retention`), rows about it
 //! (`db`). Invariants: a segment is made once (`O_EXCL`) and only appended to; its name is durable before its descriptor
@@ -12,11 +13,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 
 use minicbor::{Decode, Encode};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use peri_domain::limits::CAMERAS_MAX;
-use peri_domain::{CameraId, EpochNo, Hash};
+use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
 use peri_sandbox::durable::{Dir, DurableError, write_atomic};
 use peri_seal::canonical::{self, CanonicalError};
 
@@ -57,10 +59,10 @@ pub enum SegmentError {
         source: std::io::Error,
     },
     /// A leaves file is damaged.
-    #[error("leaves of ledger entry {seq}: {source}; the entry's root can no longer be proved from this machine")]
+    #[error("leaves {name}: {source}; the root of that ledger entry can no longer be proved from this machine")]
     Leaves {
-        /// Sequence number in the technical ledger.
-        seq: u64,
+        /// The file: the entry's number in the technical ledger, or its root.
+        name: String,
         /// What is wrong.
         source: CanonicalError,
     },
@@ -188,6 +190,17 @@ impl SegmentStore {
         Ok(gone)
     }
 
+    /// Length of a segment and when it was written last, by the file system's clock.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn length(&self, camera: CameraId, epoch: EpochNo) -> Result<(u64, UtcNanos), SegmentError> {
+        let failed = |source| SegmentError::Length { camera, epoch, source };
+        let metadata = File::from(self.open_read(camera, epoch)?).metadata().map_err(failed)?;
+        let written = UtcNanos::from_secs(metadata.mtime());
+        Ok((metadata.len(), written))
+    }
+
     /// Whether the segment's file is there.
     ///
     /// # Errors
@@ -235,7 +248,7 @@ impl SegmentStore {
                 }
             }
         }
-        let foreign = |name: &String| leaves_seq(name).is_none();
+        let foreign = |name: &String| leaves_seq(name).is_none() && leaves_root(name).is_none();
         strangers.extend(self.leaves.names()?.into_iter().filter(foreign).map(|name| format!("{LEAVES}/{name}")));
         keys.sort_unstable();
         Ok((keys, strangers))
@@ -257,21 +270,43 @@ impl SegmentStore {
         Ok(write_atomic(&self.leaves, &leaves_name(seq), &canonical::encode(&leaves.to_vec()), 0o600)?)
     }
 
+    /// As [`Self::write_leaves`], for an entry that lies in the spool and will get its number later: its digest, the root
+    /// over these leaves, finds it.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn write_leaves_of_root(&self, root: &Hash, leaves: &[TailLeaf]) -> Result<(), SegmentError> {
+        Ok(write_atomic(&self.leaves, &root_name(root), &canonical::encode(&leaves.to_vec()), 0o600)?)
+    }
+
     /// The leaves of a tail entry; `None` when they are gone with the last segment that they cover.
     ///
     /// # Errors
     /// [`SegmentError::Leaves`] when the file is damaged.
     pub fn read_leaves(&self, seq: u64) -> Result<Option<Vec<TailLeaf>>, SegmentError> {
-        match self.leaves.read(&leaves_name(seq), LEAVES_LEN_MAX) {
+        self.leaves_of(&leaves_name(seq))
+    }
+
+    /// As [`Self::read_leaves`], of an entry that went through the spool.
+    ///
+    /// # Errors
+    /// [`SegmentError::Leaves`] when the file is damaged.
+    pub fn read_leaves_of_root(&self, root: &Hash) -> Result<Option<Vec<TailLeaf>>, SegmentError> {
+        self.leaves_of(&root_name(root))
+    }
+
+    fn leaves_of(&self, name: &str) -> Result<Option<Vec<TailLeaf>>, SegmentError> {
+        match self.leaves.read(name, LEAVES_LEN_MAX) {
             Err(error) if error.is_missing() => Ok(None),
-            bytes => {
-                canonical::decode("leaves", &bytes?).map(Some).map_err(|source| SegmentError::Leaves { seq, source })
-            }
+            bytes => canonical::decode("leaves", &bytes?)
+                .map(Some)
+                .map_err(|source| SegmentError::Leaves { name: name.to_owned(), source }),
         }
     }
 
-    fn leaves_seqs(&self) -> Result<Vec<u64>, SegmentError> {
-        Ok(self.leaves.names()?.iter().filter_map(|name| leaves_seq(name)).collect())
+    fn leaves_names(&self) -> Result<Vec<String>, SegmentError> {
+        let ours = |name: &String| leaves_seq(name).is_some() || leaves_root(name).is_some();
+        Ok(self.leaves.names()?.into_iter().filter(ours).collect())
     }
 }
 
@@ -279,27 +314,27 @@ impl SegmentStore {
 /// file is read again only when that one goes; 72 hours are 25,920 files.
 #[derive(Default)]
 pub struct LeavesPruner {
-    witness: BTreeMap<u64, SegmentKey>,
+    witness: BTreeMap<String, SegmentKey>,
 }
 
 impl LeavesPruner {
-    /// Looks at all files in order and reads at most `budget` of them. Returns the sequence numbers removed.
+    /// Looks at all files in order and reads at most `budget` of them. Returns the names of those removed.
     ///
     /// # Errors
     /// What the file system says. A damaged leaves file is left for `fsck`, and does not stop the others.
-    pub fn prune(&mut self, store: &SegmentStore, mut budget: usize) -> Result<Vec<u64>, SegmentError> {
+    pub fn prune(&mut self, store: &SegmentStore, mut budget: usize) -> Result<Vec<String>, SegmentError> {
         let (living, _) = store.names()?;
         let living: BTreeSet<_> = living.into_iter().collect();
         let mut removed = Vec::new();
-        for seq in store.leaves_seqs()? {
-            if self.witness.get(&seq).is_some_and(|key| living.contains(key)) {
+        for name in store.leaves_names()? {
+            if self.witness.get(&name).is_some_and(|key| living.contains(key)) {
                 continue;
             }
             if budget == 0 {
                 break;
             }
             budget -= 1;
-            let leaves = match store.read_leaves(seq) {
+            let leaves = match store.leaves_of(&name) {
                 Ok(leaves) => leaves.unwrap_or_default(),
                 Err(SegmentError::Leaves { .. }) => continue,
                 Err(error) => return Err(error),
@@ -307,11 +342,11 @@ impl LeavesPruner {
             // The newest epoch covered outlives the others.
             let newest = leaves.iter().map(|leaf| (leaf.camera, leaf.epoch)).filter(|key| living.contains(key));
             if let Some(key) = newest.max_by_key(|(_, epoch)| *epoch) {
-                self.witness.insert(seq, key);
+                self.witness.insert(name, key);
             } else {
-                store.leaves.unlink(&leaves_name(seq))?;
-                self.witness.remove(&seq);
-                removed.push(seq);
+                store.leaves.unlink(&name)?;
+                self.witness.remove(&name);
+                removed.push(name);
             }
         }
         if !removed.is_empty() {
@@ -340,6 +375,15 @@ fn epoch_of(name: &str) -> Option<EpochNo> {
 
 fn leaves_name(seq: u64) -> String {
     format!("{seq:020}.cbor")
+}
+
+fn root_name(root: &Hash) -> String {
+    format!("root-{root}.cbor")
+}
+
+fn leaves_root(name: &str) -> Option<Hash> {
+    let root = name.strip_prefix("root-")?.strip_suffix(".cbor")?.parse().ok()?;
+    (root_name(&root) == name).then_some(root)
 }
 
 fn leaves_seq(name: &str) -> Option<u64> {
@@ -423,17 +467,22 @@ pub(crate) mod tests {
         store.write_leaves(11, &[leaf(camera(1), 2), leaf(camera(1), 1)]).unwrap();
         std::fs::write(root.path().join("store/leaves/00000000000000000012.cbor"), b"\x81\x00").unwrap();
         assert_eq!(store.read_leaves(10).unwrap().unwrap().len(), 2);
-        assert!(matches!(store.read_leaves(12), Err(SegmentError::Leaves { seq: 12, .. })));
+        assert!(matches!(store.read_leaves(12), Err(SegmentError::Leaves { name, .. }) if name == leaves_name(12)));
         let mut pruner = LeavesPruner::default();
-        assert_eq!(pruner.prune(&store, 100).unwrap(), [0; 0]);
+        let none = Vec::<String>::new();
+        let root = Hash([0xAB; 32]);
+        store.write_leaves_of_root(&root, &[leaf(camera(2), 1)]).unwrap();
+        assert_eq!(store.read_leaves_of_root(&root).unwrap().unwrap().len(), 1);
+        assert_eq!(store.list().unwrap().strangers, none, "both names are known");
+        assert_eq!(pruner.prune(&store, 100).unwrap(), none);
         store.unlink(camera(1), EpochNo(1)).unwrap();
-        assert_eq!(pruner.prune(&store, 100).unwrap(), [0; 0]);
+        assert_eq!(pruner.prune(&store, 100).unwrap(), none);
         store.unlink(camera(2), EpochNo(1)).unwrap();
-        assert_eq!(pruner.prune(&store, 0).unwrap(), [0; 0], "the budget holds");
-        assert_eq!(pruner.prune(&store, 100).unwrap(), [10]);
+        assert_eq!(pruner.prune(&store, 0).unwrap(), none, "the budget holds");
+        assert_eq!(pruner.prune(&store, 100).unwrap(), [leaves_name(10), root_name(&root)]);
         assert_eq!(store.read_leaves(10).unwrap(), None);
         store.unlink(camera(1), EpochNo(2)).unwrap();
-        assert_eq!(pruner.prune(&store, 100).unwrap(), [11]);
+        assert_eq!(pruner.prune(&store, 100).unwrap(), [leaves_name(11)]);
     }
 
     #[test]

@@ -424,25 +424,36 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
     /// # Errors
     /// What disk or root store say.
     pub fn every_commitment(&mut self) -> Result<BTreeMap<Hash, (CameraId, EpochNo)>, XFileError> {
-        let mut found = BTreeMap::new();
-        for slot in Slot::BOTH {
-            let entry = self.roots.load(slot).map_err(|source| XFileError::Root { doing: "reading roots", source })?;
-            let Some(entry) = entry else { continue };
-            for generation in generations(&self.dir)? {
-                // Not only the generation of the root's own number: any file that it happens to open.
-                let key =
-                    entry.key.duplicate().map_err(|source| XFileError::Root { doing: "reading roots", source })?;
-                let entry = RootEntry { generation, key };
-                let Some((layout, file)) = open_pair(&self.dir, &entry)? else { continue };
-                visit(&file, layout, &entry, |_, _, state| {
-                    if let SlotState::Taken(record) = state {
-                        found.insert(record.x().commit(), record.key());
-                    }
-                })?;
-            }
-        }
-        Ok(found)
+        evidence(&self.dir, &mut self.roots)
     }
+}
+
+/// What [`XFile::every_commitment`] says, without opening the key file for use: nothing is written, re-keyed or removed, so
+/// it may be asked by whoever must not own a file there (root, in `fsck --prove-erased`).
+///
+/// # Errors
+/// What disk or root store say.
+pub fn evidence<D: KeyDir, R: RootStore>(
+    dir: &D,
+    roots: &mut R,
+) -> Result<BTreeMap<Hash, (CameraId, EpochNo)>, XFileError> {
+    let mut found = BTreeMap::new();
+    for slot in Slot::BOTH {
+        let entry = roots.load(slot).map_err(|source| XFileError::Root { doing: "reading roots", source })?;
+        let Some(entry) = entry else { continue };
+        for generation in generations(dir)? {
+            // Not only the generation of the root's own number: any file that it happens to open.
+            let key = entry.key.duplicate().map_err(|source| XFileError::Root { doing: "reading roots", source })?;
+            let entry = RootEntry { generation, key };
+            let Some((layout, file)) = open_pair(dir, &entry)? else { continue };
+            visit(&file, layout, &entry, |_, _, state| {
+                if let SlotState::Taken(record) = state {
+                    found.insert(record.x().commit(), record.key());
+                }
+            })?;
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

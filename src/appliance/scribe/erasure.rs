@@ -54,14 +54,16 @@ impl Erasure {
     }
 }
 
+/// The configuration can only shorten what the custodians decided; at its default it leaves their word alone.
+pub(crate) fn retention_in_force(configured: Duration, decided: Duration) -> Duration {
+    if configured < peri_domain::limits::RETENTION_DEFAULT { configured.min(decided) } else { decided }
+}
+
 impl Scribe {
     /// The retention that holds: the roster's, but never longer than the configuration says.
     fn rules(&self) -> Option<Rules> {
         let configured = Duration::from_secs(self.start.retention_secs.into());
-        let default = peri_domain::limits::RETENTION_DEFAULT;
-        let decided = self.roster.as_ref()?.retention();
-        // The configuration can only shorten; at its default it leaves the custodians' word alone.
-        let retention = if configured < default { configured.min(decided) } else { decided };
+        let retention = retention_in_force(configured, self.roster.as_ref()?.retention());
         Some(Rules { retention, per_camera: BTreeMap::new() })
     }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::retention::{Hold, Rules, SegmentRow};
 use crate::root::RootStore;
 use crate::segments::SegmentKey;
-use crate::xfile::{KeyDir, XFile, XFileError};
+use crate::xfile::{KeyDir, XFile, XFileError, evidence};
 
 /// After its time an X may live on so long: the sweep that finds it comes once an epoch, the re-key once an hour.
 pub const GRACE: Duration = Duration::from_secs(REKEY_EVERY.as_secs() + EPOCH_MAX.as_secs());
@@ -111,12 +111,29 @@ impl Hunt {
     /// # Errors
     /// What disk or root store say.
     pub fn x_file<D: KeyDir, R: RootStore>(&mut self, xfile: &mut XFile<D, R>) -> Result<(), XFileError> {
+        let commitments = xfile.every_commitment()?;
+        self.x_commitments(commitments.into_keys());
+        Ok(())
+    }
+
+    /// As [`Self::x_file`], on files that belong to a stopped scribe: read only. Returns how many X the search saw, which
+    /// is its positive control.
+    ///
+    /// # Errors
+    /// What disk or root store say.
+    pub fn key_files<D: KeyDir, R: RootStore>(&mut self, dir: &D, roots: &mut R) -> Result<usize, XFileError> {
+        let commitments = evidence(dir, roots)?;
+        let seen = commitments.len();
+        self.x_commitments(commitments.into_keys());
+        Ok(seen)
+    }
+
+    fn x_commitments(&mut self, commitments: impl Iterator<Item = Hash>) {
         self.places.push("X key file, under every root".to_owned());
-        for commit in xfile.every_commitment()?.into_keys() {
+        for commit in commitments {
             self.candidates += 1;
             self.note(commit, "X key file");
         }
-        Ok(())
     }
 
     /// Searches all files below a directory (or one file). `skip` names paths to leave out (sealed segments hold no X).

@@ -226,3 +226,45 @@ fn a_gap_without_a_cause_is_reported_and_one_with_a_cause_is_not() {
     index.explained.push((camera, start_of(3), start_of(5)));
     assert!(fsck(&store, &mut index, false).unwrap().is_clean());
 }
+
+#[test]
+fn the_end_of_a_file_tells_whether_it_is_complete() {
+    let (root, store) = scratch();
+    let (whole, cut) = (key(1, 1), key(1, 2));
+    for key in [whole, cut] {
+        write_segment(&store, key, &XSecret::from_bytes([9; 32]), 3, false);
+    }
+    let path = |key: SegmentKey| root.path().join(format!("store/{}/{:020}.seg", key.0, key.1.0));
+    let read = |key: SegmentKey| {
+        let file = File::open(path(key)).unwrap();
+        let head = peri_seal::scan::read_head(&file).unwrap();
+        let len = file.metadata().unwrap().len();
+        (final_fragment(&file, head.len as u64, len).unwrap(), head)
+    };
+    let (found, head) = read(whole);
+    assert_eq!(found, None, "pictures at the end are no final fragment");
+    let mut end = Vec::new();
+    let mut sealer = Sealer::new(ContentKey::from_bytes([7; 32]), head.record.hash(), 1, 4).unwrap();
+    let meta = FragmentMeta {
+        kind: FragmentKind::Media,
+        key: false,
+        last: true,
+        start: start_of(1),
+        duration: MediaDuration(0),
+    };
+    let place = begin(&mut end);
+    sealer.seal_in_place(meta, &mut end, place).unwrap();
+    assert_eq!(end.len(), OVERHEAD);
+    std::fs::OpenOptions::new().append(true).open(path(whole)).unwrap().write_all(&end).unwrap();
+    assert_eq!(read(whole).0.map(|header| header.counter), Some(4));
+    let (replayed, _) = read_segment(&File::open(path(whole)).unwrap()).unwrap();
+    assert!(replayed.finished && replayed.next_counter == 5, "the whole file says the same");
+    for at in 0..end.len() {
+        let mut bad = end.clone();
+        bad[at] ^= 1;
+        let before = std::fs::metadata(path(cut)).unwrap().len();
+        std::fs::OpenOptions::new().append(true).open(path(cut)).unwrap().write_all(&bad).unwrap();
+        assert_eq!(read(cut).0, None, "byte {at}");
+        std::fs::OpenOptions::new().write(true).open(path(cut)).unwrap().set_len(before).unwrap();
+    }
+}

@@ -327,6 +327,21 @@ fn the_evidence_lists_living_and_dropped_x_until_the_rekey() {
 }
 
 #[test]
+fn the_evidence_is_gathered_without_a_single_write() {
+    let world = World::default();
+    let (mut file, _) = XFile::open(world.clone(), world.clone(), SLOTS).unwrap();
+    let one = file.draw(camera(1), EpochNo(1)).unwrap().commit();
+    let two = file.draw(camera(2), EpochNo(1)).unwrap().commit();
+    file.drop_keys(&[key(2)]).unwrap();
+    drop(file);
+    let before = world.loot();
+    let found = evidence(&world, &mut world.clone()).unwrap();
+    assert_eq!(found, BTreeMap::from([(one, key(1)), (two, key(2))]), "what is dropped can still be opened");
+    assert_eq!(world.loot(), before, "no file and no root was written");
+    assert_eq!(XFile::open(world.clone(), world, SLOTS).unwrap().1.live, 1);
+}
+
+#[test]
 fn on_a_real_disk_with_a_real_tpm_erased_x_open_from_no_copy_of_the_disk() {
     let mut swtpm = Swtpm::start();
     let data = tempfile::tempdir().unwrap();
