@@ -119,7 +119,7 @@ fn forgeries(desk: &Desk) -> Vec<Vec<u8>> {
     let mut forged = vec![
         // Signed by himself alone, as if he were a seat.
         desk.statement(grant(mine, account), 1, &["boss"]),
-        desk.statement(person(Role::Custodian), 1, &["boss"]),
+        desk.statement(person(Role::Administrator), 1, &["boss"]),
         // One seat where two are needed, twice the same.
         desk.statement(grant(mine, account), 1, &["dpo", "boss"]),
         // For his own, non-viewer account.
@@ -275,9 +275,11 @@ fn refused(stage: &mut Stage, log: &Path, bytes: &[u8], why: &str) {
     fs::write(log, bytes).unwrap();
     let before = stage.appliance.log().len();
     stage.appliance.launch();
-    until(&format!("{why:?} in the log"), secs(20), || {
-        stage.appliance.log().get(before..)?.contains(why).then_some(())
-    });
+    let deadline = std::time::Instant::now() + secs(10);
+    while !stage.appliance.log()[before..].contains(why) {
+        assert!(std::time::Instant::now() < deadline, "no {why:?} in the log: {}; {:?}", &stage.appliance.log()[before..], stage.appliance.role_pids("keeper"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
     assert!(stage.appliance.role_pids("recorder").is_empty(), "a recorder runs under a damaged roster");
     stage.appliance.stop();
     assert_eq!(fs::read(log).unwrap(), bytes, "a damaged log was changed");

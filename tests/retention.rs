@@ -1,0 +1,426 @@
+//! T16, T17, T19: what is past its time opens for nobody, a full disk takes the oldest first and says so, and a day of 25
+//! or 23 hours has just so many.
+//!
+//! What does not belong: holds, early erasure by custodians, the parser of times alone.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod attack;
+#[allow(unused_imports)]
+mod support;
+
+use attack::camera::{Scripted, good};
+use attack::{Desk, now, segment_files, total, until};
+use peri_access::wire::CoverageKind;
+use peri_client::times;
+use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
+use peri_ledger::EntryType;
+use peri_open::segment::Expected;
+use peri_open::{SegmentReader, content_key, join, open_share, open_wrap};
+use peri_roster::body::Trust;
+use peri_sandbox::durable::Dir as DataDir;
+use peri_seal::record::EpochRecord;
+use peri_seal::secret::{EpochSecret, XSecret};
+use peri_seal::wrap::{Wrap, WrapKind};
+use peri_store::coverage::{Book, Coverage};
+use peri_store::retention::{SegmentRow, SegmentState};
+use peri_store::root::tpm::TpmNv;
+use peri_store::testdb::TestDb;
+use peri_store::xfile::disk::DiskKeys;
+use peri_store::xfile::{SLOTS_DEFAULT, XFile, evidence};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use support::{AppConfig, Appliance, Dir, Tpm, secs};
+
+const NAMES: [&str; 4] = ["dpo", "council", "guard", "rev"];
+
+/// A recording appliance whose viewer `guard` may see everything.
+fn recording(config: AppConfig) -> (Appliance, Scripted, CameraId) {
+    let scripted = Scripted::start(&[("good", good)]);
+    let appliance = Appliance::founded(config);
+    let mut desk = Desk::of(&appliance, &NAMES);
+    let grant = desk.grant_of("guard");
+    desk.say(grant, &["dpo", "council"]);
+    let spec = ("door".to_owned(), scripted.url(0, "good"), Trust::Plain);
+    let camera = desk.add_cameras(&[spec], ["dpo", "council"])[0];
+    recorded_beyond(&mut desk, now());
+    (appliance, scripted, camera)
+}
+
+fn recorded_beyond(desk: &mut Desk, time: UtcNanos) {
+    until(&format!("recorded beyond {time}"), secs(30), || {
+        let health = desk.health("rev").ok()?;
+        health.cameras.iter().any(|c| c.recorded_until.is_some_and(|until| until > time)).then_some(())
+    });
+}
+
+fn copy(from: &Path, to: &Path) {
+    // A disk is copied as it is at each moment: what goes away meanwhile is missed, as a thief would.
+    let _ = Command::new("cp").arg("-a").arg(from).arg(to).output().unwrap();
+    assert!(to.exists());
+}
+
+/// An old segment: its head and where its copy lies.
+struct Old {
+    path: PathBuf,
+    record: EpochRecord,
+    wraps: Vec<Wrap>,
+}
+
+fn old_segments(data: &Path) -> Vec<Old> {
+    let read = |path: PathBuf| {
+        let head = peri_seal::scan::read_head(&File::open(&path).unwrap()).unwrap();
+        let used = fs::metadata(&path).unwrap().len() > head.len as u64;
+        used.then_some(Old { path, record: head.record, wraps: head.wraps })
+    };
+    segment_files(data).into_iter().filter_map(read).collect()
+}
+
+/// E as the former viewer's key opens it, which must be E as the seats join it: neither is what is missing.
+fn e_of(desk: &Desk, old: &Old) -> EpochSecret {
+    let context = &old.record.context;
+    let own = |name: &str, kind| {
+        let recipient = desk.key(name).fingerprint();
+        old.wraps.iter().find(|wrap| wrap.recipient == recipient && wrap.kind == kind).unwrap()
+    };
+    let e = open_wrap(desk.key("guard"), context, own("guard", WrapKind::User)).unwrap();
+    let shares: Vec<_> = ["dpo", "council"]
+        .iter()
+        .map(|seat| open_share(desk.key(seat), context, own(seat, WrapKind::Share)).unwrap())
+        .collect();
+    let joined = join(&shares, context).unwrap();
+    assert_eq!(e.commit(), joined.commit());
+    e
+}
+
+/// Every X that these key files give under this state of the TPM, by the key file's index and by whatever it still holds.
+fn every_x(keys: &Path, tpm_state: &Path) -> (BTreeMap<(CameraId, EpochNo), XSecret>, Vec<Hash>) {
+    // On copies: opening completes what was interrupted, and a thief keeps his original.
+    let run = Dir::new("thief");
+    let state = Dir::below(Path::new("/dev/shm"), "thief-tpm");
+    copy(&tpm_state.join("."), &state.join("state"));
+    copy(keys, &run.join("x"));
+    let tpm = Tpm::at(&state.join("state"), run.path());
+    let dir = || DataDir::open(&run.join("x")).unwrap();
+    let root = || {
+        let stream: OwnedFd = UnixStream::connect(tpm.socket()).unwrap().into();
+        TpmNv::open(stream, None).unwrap()
+    };
+    let commitments = {
+        let mut root = root();
+        evidence(&DiskKeys::new(dir()), &mut root).map(|found| found.into_keys().collect()).unwrap_or_default()
+    };
+    let mut found = BTreeMap::new();
+    std::thread::sleep(Duration::from_millis(200));
+    match XFile::open(DiskKeys::new(dir()), root(), SLOTS_DEFAULT) {
+        Ok((xfile, _)) => {
+            for key in xfile.living().collect::<Vec<_>>() {
+                found.insert(key, xfile.get(key.0, key.1).unwrap());
+            }
+        }
+        Err(error) => eprintln!("the key files do not open: {error}"),
+    }
+    (found, commitments)
+}
+
+/// Tries every X on the segment; the number of fragments that open.
+fn opens(desk: &Desk, old: &Old, xs: &BTreeMap<(CameraId, EpochNo), XSecret>) -> usize {
+    let e = e_of(desk, old);
+    let Some(key) = xs.values().find_map(|x| content_key(&e, x, &old.record).ok()) else { return 0 };
+    let context = &old.record.context;
+    let expected = Expected { device: &desk.identity.device, vm: context.vm, camera: context.camera };
+    let mut segment =
+        SegmentReader::open(File::open(&old.path).unwrap(), &expected).unwrap().unlock(&key).unwrap();
+    let mut pictures = 0;
+    // The copy was made while it was written: its last fragment may be torn.
+    while let Ok(Some(fragment)) = segment.next_fragment() {
+        pictures += usize::from(fragment.payload.windows(4).any(|window| window == b"mdat"));
+    }
+    pictures
+}
+
+#[test]
+fn after_retention_nothing_opens_from_this_disk_or_an_older_copy_of_it() {
+    if support::quick() {
+        return;
+    }
+    let config = AppConfig {
+        epoch_secs: Some(3),
+        rekey_secs: Some(3),
+        retention_secs: Some(10),
+        ..AppConfig::default()
+    };
+    let (mut appliance, _camera, _) = recording(config);
+    let desk = Desk::of(&appliance, &NAMES);
+    std::thread::sleep(secs(6));
+    // A copy of disk and TPM at one moment, made before anything is erased.
+    let thief = Dir::new("copy");
+    let tpm_before = Dir::below(Path::new("/dev/shm"), "tpm-copy");
+    copy(&appliance.data(), &thief.join("data"));
+    copy(&appliance.tpm().state().join("."), &tpm_before.join("state"));
+    let olds = old_segments(&thief.join("data"));
+    assert!(olds.len() >= 2, "{} segments in the copy", olds.len());
+    let gone = |appliance: &Appliance| {
+        let left = old_segments(&appliance.data());
+        !left.iter().any(|segment| olds.iter().any(|old| old.record == segment.record))
+    };
+    until("all of the copy is erased here", secs(60), || gone(&appliance).then_some(()));
+    // Grace of the proof: a re-key and an epoch.
+    std::thread::sleep(secs(7));
+    assert_eq!(appliance.stop(), 0);
+
+    let suspects: Vec<Hash> = olds.iter().map(|old| old.record.context.commit_x).collect();
+    let none = |what: &str, keys: &Path, tpm: &Path| {
+        let (xs, commitments) = every_x(keys, tpm);
+        assert!(!suspects.iter().any(|commit| commitments.contains(commit)), "{what}: an old X is there");
+        for old in &olds {
+            assert_eq!(opens(&desk, old, &xs), 0, "{what}: epoch {} opens", old.record.context.epoch);
+        }
+    };
+    let (keys_now, keys_before) = (appliance.data().join("scribe/x"), thief.join("data/scribe/x"));
+    none("the disk as it is", &keys_now, appliance.tpm().state());
+    none("a copy from before, with today's TPM", &keys_before, appliance.tpm().state());
+    none("the disk as it is, with the TPM of before", &keys_now, &tpm_before.join("state"));
+    // The threat model says what the search would find: disk and TPM of one moment open what they could open then.
+    let (xs, commitments) = every_x(&keys_before, &tpm_before.join("state"));
+    assert!(suspects.iter().all(|commit| commitments.contains(commit)), "the positive control finds nothing");
+    for old in &olds {
+        assert!(opens(&desk, old, &xs) > 0, "epoch {} does not open in the control", old.record.context.epoch);
+    }
+
+    // In clear it is nowhere: files of both, write-ahead log of the database included.
+    for tree in [appliance.data(), thief.join("data")] {
+        for file in attack::files_below(&tree) {
+            let bytes = fs::read(&file).unwrap();
+            for (key, x) in &xs {
+                let clear = bytes.windows(32).any(|window| window == x.as_bytes());
+                assert!(!clear, "X of {key:?} stands in {}", file.display());
+            }
+        }
+    }
+    prove(&appliance, &xs, &olds);
+}
+
+/// The proof that auditors run: it holds, and it fails where an old X lies about.
+fn prove(appliance: &Appliance, xs: &BTreeMap<(CameraId, EpochNo), XSecret>, olds: &[Old]) {
+    let said = |output: &std::process::Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let proved = appliance.fsck(&["--prove-erased"]);
+    assert!(proved.status.success(), "{}", said(&proved));
+    assert!(said(&proved).contains("erasure proved"), "{}", said(&proved));
+    let context = &olds[0].record.context;
+    let x = &xs[&(context.camera, context.epoch)];
+    let hex: String = x.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    for (name, bytes) in [("stray", x.as_bytes().to_vec()), ("stray.txt", format!("note: {hex}\n").into_bytes())] {
+        let stray = appliance.data().join(name);
+        fs::write(&stray, bytes).unwrap();
+        let found = appliance.fsck(&["--prove-erased"]);
+        assert_eq!(found.status.code(), Some(1), "{}", said(&found));
+        let named = format!("X of camera {}, epoch {} in {}", context.camera, context.epoch, stray.display());
+        assert!(said(&found).contains(&named), "{named}: {}", said(&found));
+        fs::remove_file(stray).unwrap();
+    }
+    assert!(appliance.fsck(&["--prove-erased"]).status.success());
+}
+
+/// A small file system in memory, gone with the value.
+struct SmallDisk(Dir);
+
+impl SmallDisk {
+    fn new(mib: u64) -> Self {
+        let dir = Dir::new("disk");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=755"), "tmpfs"])
+            .arg(dir.path())
+            .status()
+            .unwrap();
+        assert!(mounted.success(), "mount");
+        Self(dir)
+    }
+
+    fn free(&self) -> u64 {
+        let stat = nix::sys::statvfs::statvfs(self.0.path()).unwrap();
+        stat.blocks_available() * stat.fragment_size()
+    }
+
+    /// Makes the ballast as large as it must be for so much to be free.
+    fn leave_free(&self, bytes: u64) {
+        let path = self.0.join("ballast");
+        let have = fs::metadata(&path).map_or(0, |meta| meta.len());
+        let want = (have + self.free()).saturating_sub(bytes);
+        let file = File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        if want > have {
+            nix::fcntl::fallocate(
+                &file,
+                nix::fcntl::FallocateFlags::empty(),
+                have.cast_signed(),
+                (want - have).cast_signed(),
+            )
+            .unwrap();
+        } else {
+            file.set_len(want).unwrap();
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_takes_the_oldest_first_and_says_so_and_recording_comes_back() {
+    if support::quick() {
+        return;
+    }
+    const RESERVE: u64 = peri_domain::limits::DISK_RESERVE_BYTES;
+    let disk = SmallDisk::new(640);
+    let config = AppConfig {
+        epoch_secs: Some(3),
+        rekey_secs: Some(30),
+        data: Some(disk.0.join("data")),
+        ..AppConfig::default()
+    };
+    let (mut appliance, _camera, camera) = recording(config);
+    let mut desk = Desk::of(&appliance, &NAMES);
+    let began = now();
+    until("some segments", secs(40), || (segment_files(&appliance.data()).len() >= 7).then_some(()));
+    let first = segment_files(&appliance.data())[0].clone();
+
+    // A little below the reserve: the oldest go, and it is enough.
+    disk.leave_free(RESERVE - 300 * 1024);
+    until("the oldest segment goes", secs(20), || (!first.exists()).then_some(()));
+    let short = now();
+    recorded_beyond(&mut desk, short + secs(3));
+    let kinds = desk.entries("rev");
+    assert!(kinds.contains(&EntryType::ErasedEarly), "no entry of an early erasure");
+    let alarms = desk.health("rev").unwrap().alarms;
+    assert!(alarms.iter().any(|alarm| alarm.contains("the oldest recordings go before their time")), "{alarms:#?}");
+
+    // Far below it: nothing more may go, and recording stops before the reserve is eaten.
+    disk.leave_free(RESERVE / 2);
+    let full = now();
+    until("the loss is told", secs(20), || {
+        let health = desk.health("rev").ok()?;
+        health.cameras.iter().any(|c| c.camera == camera && c.lost.contains("disk full")).then_some(())
+    });
+    std::thread::sleep(secs(3));
+    assert!(disk.free() > RESERVE / 3, "{} bytes free: the reserve is eaten", disk.free());
+    desk.entries("rev");
+
+    // Room again.
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    let room = now();
+    recorded_beyond(&mut desk, room + secs(1));
+    until("the end of the shortage is entered", secs(20), || {
+        desk.entries("rev").contains(&EntryType::DiskOk).then_some(())
+    });
+    let account = desk.account_of(camera, began, "guard");
+    let lost: Vec<_> = account.iter().filter(|s| s.kind == CoverageKind::Lost && s.until > full).collect();
+    assert!(!lost.is_empty() && lost.iter().any(|stretch| stretch.cause.contains("disk full")), "{account:#?}");
+    for stretch in lost {
+        assert!(stretch.from + secs(3) >= full, "lost before the disk was full: {stretch:?}");
+    }
+    assert!(total(&account, CoverageKind::Erased) > secs(2), "{account:#?}");
+    assert!(!desk.entries("rev").contains(&EntryType::RoleDied), "{}", appliance.log());
+    appliance.home.ledger(0);
+    assert_eq!(appliance.stop(), 0);
+    let checked = appliance.fsck(&[]);
+    assert!(checked.status.success(), "{}{}", String::from_utf8_lossy(&checked.stdout), appliance.log());
+}
+
+fn time(text: &str) -> UtcNanos {
+    times::parse(text, UtcNanos(0)).unwrap()
+}
+
+/// Berlin's day of 25 hours, and its day of 23.
+const DAYS: [(&str, &str, u64); 2] = [
+    ("2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00", 25),
+    ("2027-03-28T00:00:00+01:00", "2027-03-29T00:00:00+02:00", 23),
+];
+
+#[test]
+fn a_day_of_25_or_23_hours_is_accounted_and_found_hour_by_hour() {
+    const CAMERA: CameraId = CameraId([16; 16]);
+    let cluster = TestDb::start();
+    let mut db = cluster.db("dst.test");
+    let mut book = Book::new();
+    let mut epoch = 0;
+    for (from, until, hours) in DAYS {
+        let (from, until) = (time(from), time(until));
+        assert_eq!(until.saturating_since(from), secs(hours * 3600));
+        // Local noon to local noon as a person would ask for it, in either offset, is one span.
+        assert_eq!(times::parse_span(&from.to_string(), &until.to_string(), UtcNanos(0)).unwrap(), (from, until));
+        book.begin(CAMERA, from);
+        book.report(CAMERA, from, Coverage::Lost, "between the days");
+        let lost = from + secs(2 * 3600 + 1800)..from + secs(2 * 3600 + 1860);
+        let mut at = from;
+        while at < until {
+            let next = at + secs(900);
+            epoch += 1;
+            db.segment_opened(&SegmentRow {
+                key: (CAMERA, EpochNo(epoch)),
+                starts: at,
+                ends: next,
+                bytes: 1,
+                state: SegmentState::Open,
+                record_hash: Hash([1; 32]),
+                commit_x: Hash([2; 32]),
+            })
+            .unwrap();
+            if at == lost.start {
+                book.report(CAMERA, lost.end, Coverage::Lost, "a minute without the camera");
+            }
+            book.report(CAMERA, next, Coverage::Recorded, "");
+            at = next;
+        }
+        book.flush(&mut db).unwrap();
+        let account = db.coverage_between(CAMERA, from, until).unwrap();
+        for pair in account.windows(2) {
+            assert_eq!(pair[0].ends, pair[1].starts);
+        }
+        let sum = |state| -> Duration {
+            let stretches = account.iter().filter(|span| span.state == state);
+            stretches.map(|span| span.ends.min(until).saturating_since(span.starts.max(from))).sum()
+        };
+        assert_eq!(sum(Coverage::Lost), secs(60));
+        assert_eq!(sum(Coverage::Recorded), secs(hours * 3600 - 60));
+        let segments = db.segments_between(CAMERA, from, until).unwrap();
+        assert_eq!(segments.len() as u64, hours * 4, "every quarter of an hour once");
+        assert!(segments.windows(2).all(|pair| pair[0].ends == pair[1].starts));
+    }
+
+    // Half past two comes twice in October, and each is its own hour.
+    let mut quarter = |from: &str, until: &str| {
+        let (from, until) = times::parse_span(from, until, UtcNanos(0)).unwrap();
+        db.segments_between(CAMERA, from, until).unwrap().iter().map(|row| row.starts).collect::<Vec<_>>()
+    };
+    let summer = quarter("2026-10-25T02:30:00+02:00", "2026-10-25T02:45:00+02:00");
+    let winter = quarter("2026-10-25T02:30:00+01:00", "2026-10-25T02:45:00+01:00");
+    assert_eq!(summer, [time("2026-10-25T00:30:00Z")]);
+    assert_eq!(winter, [time("2026-10-25T01:30:00Z")]);
+    assert_eq!(quarter("2026-10-25T02:00:00+02:00", "2026-10-25T03:00:00+01:00").len(), 8, "both hours");
+    // In March the clock goes from two to three: a quarter before and after the edge follow each other.
+    let over = quarter("2027-03-28T01:45:00+01:00", "2027-03-28T03:15:00+02:00");
+    assert_eq!(over, [time("2027-03-28T00:45:00Z"), time("2027-03-28T01:00:00Z")]);
+    // A local time alone would be two instants or none.
+    for bare in ["2026-10-25T02:30:00", "2027-03-28 02:30", "2027-03-28T02:30:00 Europe/Berlin"] {
+        assert!(times::parse(bare, UtcNanos(0)).is_err(), "{bare}");
+    }
+    // Nothing in the schema knows a local time.
+    let mut client = peri_store::schema::Endpoint::superuser(cluster.socket_dir()).connect().unwrap();
+    let local = client
+        .query(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema LIKE 'peri%' \
+             AND (data_type LIKE 'time%' OR data_type = 'date' OR data_type = 'interval')",
+            &[],
+        )
+        .unwrap();
+    assert_eq!(local.len(), 0, "{local:?}");
+}
