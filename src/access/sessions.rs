@@ -19,8 +19,11 @@ use crate::proof::{BootEpoch, ChannelId, Genuine};
 use crate::session::{Session, SessionId};
 use crate::window::{Arrival, LockReason, Window};
 use peri_domain::limits::{CHANNELS_MAX, SESSIONS_MAX};
-use peri_domain::{Nonce, UtcNanos};
+use peri_domain::{Fingerprint, Nonce, UtcNanos};
 use std::collections::HashMap;
+
+/// Sessions of one roster key: nobody takes more than a 64th of all, so that no account shuts the others out.
+const OF_ONE_KEY_MAX: usize = SESSIONS_MAX / 64;
 
 /// What to do with a genuine request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,10 @@ pub enum AdmitError {
     /// Its key was locked.
     #[error("this session was locked because somebody copied it; log in again with a new session key")]
     Locked,
-    /// Too many.
+    /// This person has too many.
+    #[error("you have {OF_ONE_KEY_MAX} sessions already; log out elsewhere, or wait until one ends")]
+    Yours,
+    /// Too many in all.
     #[error("{SESSIONS_MAX} sessions are open; log out elsewhere, or wait until one ends")]
     Full,
 }
@@ -77,6 +83,8 @@ struct Channel {
 }
 
 struct State {
+    /// `None` for a lock from an earlier life.
+    signer: Option<Fingerprint>,
     not_after: UtcNanos,
     at_once: usize,
     locked: bool,
@@ -106,7 +114,7 @@ impl Sessions {
 
     /// A session that was locked in an earlier life of scribe.
     pub fn restore_locked(&mut self, session: SessionId, not_after: UtcNanos) {
-        let state = State { not_after, at_once: 0, locked: true, channels: HashMap::new() };
+        let state = State { signer: None, not_after, at_once: 0, locked: true, channels: HashMap::new() };
         self.sessions.insert(session, state);
     }
 
@@ -123,8 +131,13 @@ impl Sessions {
             None if self.sessions.len() >= SESSIONS_MAX => return Err(AdmitError::Full),
             None => {}
         }
+        let signer = Some(session.signer());
+        if self.sessions.values().filter(|state| state.signer == signer).count() >= OF_ONE_KEY_MAX {
+            return Err(AdmitError::Yours);
+        }
         let at_once = usize::from(session.channels());
-        let state = State { not_after: session.not_after(), at_once, locked: false, channels: HashMap::new() };
+        let not_after = session.not_after();
+        let state = State { signer, not_after, at_once, locked: false, channels: HashMap::new() };
         self.sessions.insert(session.id(), state);
         Ok(())
     }
@@ -153,7 +166,6 @@ impl Sessions {
             state.channels.insert(proof.channel, Channel { window: Window::default(), ended: false, used: self.uses });
         }
         let channel = state.channels.get_mut(&proof.channel).expect("just looked up or inserted");
-        channel.used = self.uses;
         let arrival = if channel.ended {
             match channel.window.arrive_late(genuine) {
                 Arrival::Lock(reason) => Arrival::Lock(reason),
@@ -163,7 +175,11 @@ impl Sessions {
             channel.window.arrive(genuine, fresh)
         };
         match arrival {
-            Arrival::Execute => Verdict::Execute,
+            Arrival::Execute => {
+                // Only this: whoever plays copies must not decide which page is the silent one.
+                channel.used = self.uses;
+                Verdict::Execute
+            }
             Arrival::Copy(nonce) => Verdict::Copy(nonce),
             Arrival::GivenUp => Verdict::GivenUp,
             Arrival::Lock(reason) => {

@@ -365,3 +365,33 @@ fn a_session_opens_a_bounded_number_of_channels() {
     // The channels before are still known: a copy from one of them opens nothing anew.
     assert_eq!(world.arrive(0, true), Verdict::ChannelEnded);
 }
+
+#[test]
+fn one_account_cannot_take_every_session_and_a_page_is_not_ended_by_copies_of_another() {
+    let user = KeyPair::generate(&mut rng::system());
+    let made = || {
+        let key = SessionKey::generate(&mut rng::system());
+        SignedCertificate::issue(VmId([0; 16]), &user, key.public(), NOW, UtcNanos::from_secs(9_000), 1)
+            .verify(VmId([0; 16]), user.public(), NOW)
+            .unwrap()
+    };
+    let mut world = World::new();
+    let admitted = (0..40).filter(|_| world.server.admit(&made(), NOW).is_ok()).count();
+    assert_eq!(admitted, 32);
+    let mut others = Sessions::new(BootEpoch(nonce(1)));
+    others.admit(session(), NOW).unwrap();
+    assert!(others.admit(&made(), NOW).is_ok());
+    // Pages 0, 1, 2 in this order; copies of page 0 do not make it look busy.
+    for page in 0..PAGES {
+        world.send(page);
+        world.step(page);
+    }
+    world.attack(0);
+    let (gone, kept) = (world.pages[0].channel, world.pages[1].channel);
+    world.reload(2);
+    world.send(2);
+    assert_eq!(world.arrive(world.sent.len() - 1, false), Verdict::Execute);
+    let ended: Vec<_> = world.server.take_notes().iter().map(|note| note.channel).collect();
+    assert_eq!(ended, [gone]);
+    assert!(kept != gone);
+}

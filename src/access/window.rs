@@ -134,17 +134,14 @@ impl Window {
         Arrival::Execute
     }
 
-    /// A request of this channel after its end: the same, but nothing is executed or learned.
+    /// A request of this channel after its end: a copy of an answered one still locks, nothing else is told apart.
     #[must_use]
     pub fn arrive_late(&self, genuine: &Genuine) -> Arrival {
         let counter = genuine.proof().counter;
         if self.is_answered(counter) {
             return Arrival::Lock(LockReason::CopiedAfter { counter });
         }
-        match self.open.get(&counter) {
-            Some(open) if open.digest != genuine.digest() => Arrival::Lock(LockReason::Forked { counter }),
-            _ => Arrival::GivenUp,
-        }
+        Arrival::GivenUp
     }
 
     /// Requests of which copies came and about which the client has not said what it saw: (counter, copies; 8 stands
@@ -156,9 +153,9 @@ impl Window {
             .map(|(counter, open)| (*counter, open.nonces.len()))
     }
 
-    /// After the end: lets go of nonces, which are resolved no more.
+    /// After the end: lets go of open requests. What is kept decides only between a lock and a refusal.
     pub fn shrink(&mut self) {
-        self.open.values_mut().for_each(|open| open.nonces = Vec::new());
+        self.open.clear();
     }
 
     fn is_answered(&self, counter: u64) -> bool {
