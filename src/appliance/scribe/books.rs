@@ -44,6 +44,8 @@ pub(super) struct Books {
     away_since: Option<UtcNanos>,
     /// Set when something that waited was dropped: the files must be read again.
     overflowed: bool,
+    /// Whether this run has seen the rows of the database.
+    rows_seen: bool,
 }
 
 /// What a flush has to tell.
@@ -55,6 +57,8 @@ pub(super) struct Flushed {
     pub(super) came_back: Option<(UtcNanos, usize)>,
     /// The files must be read again into the index.
     pub(super) needs_replay: bool,
+    /// The database answers for the first time: its rows must be compared with the files.
+    pub(super) needs_rows: bool,
 }
 
 impl Books {
@@ -76,6 +80,7 @@ impl Books {
             index_written: Duration::ZERO,
             away_since: None,
             overflowed: false,
+            rows_seen: false,
         })
     }
 
@@ -88,6 +93,13 @@ impl Books {
         let keys = self.signer.verify_keys();
         let chain = self.journal.db().chain(&keys).ok()?;
         (chain.size() > 0).then(|| chain.last_time())
+    }
+
+    /// All rows of the database.
+    pub(super) fn rows(&mut self) -> Result<Vec<SegmentRow>, DbError> {
+        let rows = self.journal.db().rows()?;
+        self.rows_seen = true;
+        Ok(rows)
     }
 
     /// Puts an event into the next batch.
@@ -204,6 +216,7 @@ impl Books {
         if self.away_since.is_none() && std::mem::take(&mut self.overflowed) {
             flushed.needs_replay = true;
         }
+        flushed.needs_rows = self.away_since.is_none() && !self.rows_seen;
         flushed
     }
 

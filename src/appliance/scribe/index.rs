@@ -140,6 +140,38 @@ impl Index {
         self.segments.keys().copied()
     }
 
+    /// Segments with pictures that may lie in a span, each with the end of its pictures: its signed end, or where the next
+    /// one began. In order of time.
+    pub(super) fn between(&self, camera: CameraId, from: UtcNanos, until: UtcNanos) -> Vec<(&Segment, UtcNanos)> {
+        let all = (camera, EpochNo(0))..=(camera, EpochNo(u64::MAX));
+        let used: Vec<&Segment> = self.segments.range(all).map(|(_, segment)| segment).filter(|s| s.used).collect();
+        let ends = used.iter().enumerate().map(|(at, segment)| {
+            used.get(at + 1).map_or(segment.row.ends, |next| segment.row.ends.min(next.row.starts))
+        });
+        let spans = used.iter().copied().zip(ends);
+        spans.filter(|(segment, ends)| segment.row.starts < until && *ends > from).collect()
+    }
+
+    /// Compares with the rows of the database: what is closed there is closed; returns what the rows lack.
+    pub(super) fn compare(&mut self, rows: &[SegmentRow], now: UtcNanos) -> (Vec<SegmentRow>, Vec<SegmentKey>) {
+        let known: BTreeMap<SegmentKey, SegmentState> = rows.iter().map(|row| (row.key, row.state)).collect();
+        let (mut missing, mut to_scan) = (Vec::new(), Vec::new());
+        for (key, segment) in &mut self.segments {
+            match known.get(key) {
+                Some(SegmentState::Closed) => segment.row.state = segment.row.state.max(SegmentState::Closed),
+                Some(SegmentState::Open) if segment.used && segment.row.ends <= now => to_scan.push(*key),
+                Some(_) => {}
+                None => {
+                    missing.push(segment.row.clone());
+                    if segment.used && segment.row.ends <= now {
+                        to_scan.push(*key);
+                    }
+                }
+            }
+        }
+        (missing, to_scan)
+    }
+
     /// The last segment of each camera that has pictures, as it was found at start: its end may be ahead of the account.
     pub(super) fn unfinished(&self) -> Vec<SegmentKey> {
         let mut last: BTreeMap<CameraId, SegmentKey> = BTreeMap::new();

@@ -130,6 +130,24 @@ impl Scribe {
                 && let Some((from, until)) = replayed.pictures
             {
                 self.cover(key.0, from, until, Coverage::Recorded, "");
+                // One that its recorder may be writing still stays open.
+                let over = self.index.segment(key).is_none_or(|segment| segment.row.ends <= self.clock.utc());
+                if over || replayed.finished {
+                    self.book_scan(&replayed);
+                }
+            }
+        }
+        self.compare_rows();
+    }
+
+    /// Rows that waited in the memory of a scribe that died are made again from the files.
+    pub(super) fn compare_rows(&mut self) {
+        let Some(books) = &mut self.books else { return };
+        let Ok(rows) = books.rows() else { return };
+        let (missing, to_scan) = self.index.compare(&rows, self.clock.utc());
+        missing.into_iter().for_each(|row| books.segment_opened(row));
+        for key in to_scan {
+            if let Some(replayed) = index::scan_file(&self.store, key) {
                 self.book_scan(&replayed);
             }
         }
@@ -195,6 +213,9 @@ impl Scribe {
         }
         if flushed.needs_replay {
             self.replay_index();
+        }
+        if flushed.needs_rows {
+            self.compare_rows();
         }
     }
 }

@@ -225,14 +225,12 @@ impl Scribe {
         };
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         db.write_index().map_err(|e| away(&e.to_string()))?;
-        let segments =
-            db.db().segments_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
         let mut page = SegmentsPage { segments: Vec::new(), coverage: Vec::new(), next: None };
-        for row in segments.iter().filter(|row| row.state < SegmentState::ErasePending) {
-            let known = self.index.segment(row.key);
+        // From the files, which are the truth; the database knows where the key pictures lie.
+        for (segment, ends) in self.index.between(body.camera, body.from, body.until) {
+            let row = &segment.row;
             // What counts is the epoch as signed in its record, not how far it got.
-            let span = known.map_or((row.starts, row.ends), |s| (s.row.starts, s.row.ends));
-            if !entitled(span.0, span.1) {
+            if row.state >= SegmentState::ErasePending || !entitled(row.starts, row.ends) {
                 continue;
             }
             if page.segments.len() >= SEGMENTS_PAGE {
@@ -240,15 +238,14 @@ impl Scribe {
                 break;
             }
             let gops = db.db().gops(row.key).map_err(|e| away(&e.to_string()))?;
-            let head_len = known.map_or(0, |s| s.head_len);
-            let seek = gops.iter().take_while(|gop| gop.starts <= body.from).last().map_or(head_len, |gop| gop.offset);
+            let seek = gops.iter().take_while(|gop| gop.starts <= body.from).last();
             page.segments.push(SegmentInfo {
                 epoch: row.key.1,
                 starts: row.starts,
-                ends: row.ends,
+                ends,
                 bytes: row.bytes,
-                running: row.state == SegmentState::Open,
-                seek,
+                running: self.index.running(body.camera) == Some(row.key.1),
+                seek: seek.map_or(segment.head_len, |gop| gop.offset),
             });
         }
         if page.segments.is_empty() {
