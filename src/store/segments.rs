@@ -248,7 +248,7 @@ impl SegmentStore {
                 }
             }
         }
-        let foreign = |name: &String| leaves_seq(name).is_none() && leaves_root(name).is_none();
+        let foreign = |name: &String| leaves_seq(name).is_none() && leaves_root(name).is_none() && !is_cut_short(name);
         strangers.extend(self.leaves.names()?.into_iter().filter(foreign).map(|name| format!("{LEAVES}/{name}")));
         keys.sort_unstable();
         Ok((keys, strangers))
@@ -318,7 +318,8 @@ pub struct LeavesPruner {
 }
 
 impl LeavesPruner {
-    /// Looks at all files in order and reads at most `budget` of them. Returns the names of those removed.
+    /// Looks at all files in order and reads at most `budget` of them. Returns the names of those removed. What a kill in
+    /// the middle of a write left goes too, so the caller must be the only one that writes leaves.
     ///
     /// # Errors
     /// What the file system says. A damaged leaves file is left for `fsck`, and does not stop the others.
@@ -326,6 +327,10 @@ impl LeavesPruner {
         let (living, _) = store.names()?;
         let living: BTreeSet<_> = living.into_iter().collect();
         let mut removed = Vec::new();
+        for name in store.leaves.names()?.into_iter().filter(|name| is_cut_short(name)) {
+            store.leaves.unlink(&name)?;
+            removed.push(name);
+        }
         for name in store.leaves_names()? {
             if self.witness.get(&name).is_some_and(|key| living.contains(key)) {
                 continue;
@@ -379,6 +384,11 @@ fn leaves_name(seq: u64) -> String {
 
 fn root_name(root: &Hash) -> String {
     format!("root-{root}.cbor")
+}
+
+/// The beginning of a leaves file whose write was cut short.
+fn is_cut_short(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(|name| leaves_seq(name).is_some() || leaves_root(name).is_some())
 }
 
 fn leaves_root(name: &str) -> Option<Hash> {
@@ -455,6 +465,16 @@ pub(crate) mod tests {
         assert!(!store.unlink(camera(1), EpochNo(9)).unwrap());
         assert!(!store.unlink(camera(9), EpochNo(9)).unwrap());
         assert!(!store.has(camera(1), EpochNo(9)).unwrap() && store.has(camera(2), EpochNo(5)).unwrap());
+    }
+
+    #[test]
+    fn leaves_cut_short_by_a_kill_are_no_strangers_and_go() {
+        let (root, store) = scratch();
+        let path = root.path().join(format!("store/leaves/{}.tmp", leaves_name(160)));
+        std::fs::write(&path, b"half").unwrap();
+        assert_eq!(store.list().unwrap().strangers, [] as [String; 0]);
+        assert_eq!(LeavesPruner::default().prune(&store, 0).unwrap(), [format!("{}.tmp", leaves_name(160))]);
+        assert!(!path.exists());
     }
 
     #[test]
