@@ -119,6 +119,8 @@ pub(super) struct Writer {
     wrote: Duration,
     /// Why nothing is written although pictures come.
     paused: Option<&'static str>,
+    /// Whether a picture was left out: what follows cannot be decoded before the next key picture, and is not recorded.
+    broken: bool,
 }
 
 impl Writer {
@@ -141,6 +143,7 @@ impl Writer {
             leaps: Sum::default(),
             wrote: Duration::ZERO,
             paused: None,
+            broken: false,
         }
     }
 
@@ -347,8 +350,11 @@ impl Writer {
     /// Seals and writes one fragment into the running epoch.
     fn write(&mut self, fragment: Fragment<'_>) -> io::Result<()> {
         // Init fragments still go out (they are small), so that what comes after the pause can be decoded.
-        if self.paused.is_some() && fragment.kind == Kind::Media {
-            return Ok(());
+        if fragment.kind == Kind::Media {
+            self.broken = self.paused.is_some() || self.current.is_none() || (self.broken && !fragment.key);
+            if self.broken {
+                return Ok(());
+            }
         }
         let Some(current) = &mut self.current else { return Ok(()) };
         let (kind, start, until) = match fragment.kind {
@@ -364,7 +370,10 @@ impl Writer {
             // A group of pictures is complete: it becomes durable before the next one is written.
             self.sync(false);
         }
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(current) = &mut self.current else {
+            self.broken = true;
+            return Ok(());
+        };
         let meta = FragmentMeta { kind, key: fragment.key, last: false, start, duration: fragment.duration };
         let at = fragment.start.saturating_sub(HEADER_LEN);
         let place = Headroom::before(fragment.start).ok_or_else(|| io::Error::other("no room for a header"))?;
@@ -393,6 +402,7 @@ impl Output for Writer {
     fn fragment(&mut self, fragment: Fragment<'_>) {
         if let Err(error) = self.write(fragment) {
             let Some(current) = self.current.take() else { return };
+            self.broken = true;
             // What was half written must not stand before what comes next; if even this fails, the tail scan cuts it.
             let _ = current.file.set_len(current.offset);
             let disk_full = error.raw_os_error() == Some(nix::libc::ENOSPC);
