@@ -56,10 +56,11 @@ fn an_export_over_several_epochs_is_what_the_camera_sent_picture_for_picture() {
         return;
     }
     let House { app, from, .. } = house();
-    let file = exported("footage", *from, 20);
+    let file = exported("footage", *from, 13);
     let pictures = video::frame_hashes(&file);
-    // The export begins with a key picture, of which the source has one every 20 pictures.
-    assert!((200..=221).contains(&pictures.len()), "{} pictures in 20 s at 10 a second", pictures.len());
+    // The export begins with a key picture, of which the source has one every 20 pictures: before the span, or behind its
+    // start where the epoch that it lies in began between two.
+    assert!((110..=151).contains(&pictures.len()), "{} pictures in 13 s at 10 a second", pictures.len());
     assert_eq!(video::runs_in_source(&pictures).len(), 1, "a picture is missing, twice there or changed");
     let times = video::times(&file);
     let steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -69,8 +70,8 @@ fn an_export_over_several_epochs_is_what_the_camera_sent_picture_for_picture() {
     let report = app.home.report(&file);
     assert_eq!(report["gaps"], serde_json::json!([]));
     assert_eq!(report["closed_epochs"], serde_json::json!([]));
-    let epochs = epochs_between(*from, *from + secs(20));
-    assert!(epochs >= 4, "20 s in epochs of at most 6 s lie in {epochs} segments");
+    let epochs = epochs_between(*from, *from + secs(13));
+    assert!(epochs >= 3, "13 s in epochs of at most 6 s lie in {epochs} segments");
     let stream = &video::probe(&file)["streams"][0];
     assert_eq!(
         (&stream["codec_name"], &stream["width"], &stream["height"]),
@@ -118,9 +119,9 @@ fn live_pictures_are_the_cameras_own() {
     }
     let House { app, .. } = house();
     let live = app.home.path("live-footage.mp4");
-    app.home.ok(&["watch", "footage", "--as", "guard", "--for", "9s", "-o", live.to_str().unwrap()]);
+    app.home.ok(&["watch", "footage", "--as", "guard", "--for", "8s", "-o", live.to_str().unwrap()]);
     let pictures = video::frame_hashes(&live);
-    assert!(pictures.len() >= 80, "{} pictures in 9 s at 10 a second, over an epoch's end", pictures.len());
+    assert!(pictures.len() >= 70, "{} pictures in 8 s at 10 a second, over an epoch's end", pictures.len());
     assert!(video::place_in_source(&pictures).is_some(), "a live picture is missing, twice there or changed");
 }
 

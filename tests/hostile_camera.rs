@@ -3,10 +3,10 @@
 //! beside them records on without a gap. Then RTSPS: garbage instead of TLS, and a certificate that does not fit the pin.
 //!
 //! What does not belong: parsers alone (their crates), the close at every byte of the dialogue (here, without sockets).
+#![allow(clippy::disallowed_methods, reason = "a test looks at the same clock as the people who look at the product")]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod attack;
-#[allow(unused_imports)]
 mod support;
 
 use attack::camera::{Conn, Request, SDP, Script, Scripted, TICKS, good, packet, pictures};
@@ -103,7 +103,9 @@ fn endless_header(conn: &mut Conn, first: Request) -> io::Result<()> {
 }
 
 fn oversized_line(conn: &mut Conn, first: Request) -> io::Result<()> {
-    conn.send(format!("RTSP/1.0 200 OK\r\nCSeq: {}\r\nServer: {}\r\n\r\n", first.cseq, "A".repeat(1 << 20)).as_bytes())?;
+    conn.send(
+        format!("RTSP/1.0 200 OK\r\nCSeq: {}\r\nServer: {}\r\n\r\n", first.cseq, "A".repeat(1 << 20)).as_bytes(),
+    )?;
     conn.hold(SIEGE)
 }
 
@@ -176,7 +178,9 @@ fn sdp_too_long(conn: &mut Conn, first: Request) -> io::Result<()> {
 
 fn redirect(conn: &mut Conn, first: Request) -> io::Result<()> {
     let to = first.path;
-    conn.send(format!("RTSP/1.0 302 Moved\r\nCSeq: {}\r\nLocation: rtsp://127.0.0.1/{to}\r\n\r\n", first.cseq).as_bytes())?;
+    conn.send(
+        format!("RTSP/1.0 302 Moved\r\nCSeq: {}\r\nLocation: rtsp://127.0.0.1/{to}\r\n\r\n", first.cseq).as_bytes(),
+    )?;
     conn.hold(SIEGE)
 }
 
@@ -204,7 +208,11 @@ fn unauthorized(conn: &mut Conn, first: Request) -> io::Result<()> {
 }
 
 fn challenge_bomb(conn: &mut Conn, first: Request) -> io::Result<()> {
-    let line = format!("WWW-Authenticate: Digest realm=\"{}\", nonce=\"\\\"\\\\\", algorithm=MD5-{}\r\n", "r".repeat(200), "x".repeat(200));
+    let line = format!(
+        "WWW-Authenticate: Digest realm=\"{}\", nonce=\"\\\"\\\\\", algorithm=MD5-{}\r\n",
+        "r".repeat(200),
+        "x".repeat(200)
+    );
     conn.send(format!("RTSP/1.0 401 Unauthorized\r\nCSeq: {}\r\n{}\r\n", first.cseq, line.repeat(30)).as_bytes())?;
     conn.hold(SIEGE)
 }
@@ -393,7 +401,9 @@ fn rtcp_garbage(conn: &mut Conn, first: Request) -> io::Result<()> {
     let mut at = 0;
     loop {
         at = conn.roll(at, Duration::from_millis(300))?;
-        for rtcp in [&[0x80, 200, 0xff, 0xff, 1, 2][..], &[0x9f; 40], &[0x80, 200, 0, 6, 0, 0, 0, 1, 255, 255, 255, 255]] {
+        for rtcp in
+            [&[0x80, 200, 0xff, 0xff, 1, 2][..], &[0x9f; 40], &[0x80, 200, 0, 6, 0, 0, 0, 1, 255, 255, 255, 255]]
+        {
             let mut bytes = vec![b'$', 1];
             bytes.extend_from_slice(&u16::try_from(rtcp.len()).unwrap().to_be_bytes());
             bytes.extend_from_slice(rtcp);
@@ -457,7 +467,8 @@ impl Stage {
 /// The appliance of this file, with its honest camera.
 fn stage() -> &'static Stage {
     static STAGE: LazyLock<Stage> = LazyLock::new(|| {
-        let mut scripts: Vec<(&'static str, Script)> = HOSTILE.iter().map(|(name, script, _)| (*name, *script)).collect();
+        let mut scripts: Vec<(&'static str, Script)> =
+            HOSTILE.iter().map(|(name, script, _)| (*name, *script)).collect();
         scripts.push(("honest", good));
         let scripted = Scripted::start(&scripts);
         let appliance = Appliance::founded(AppConfig { epoch_secs: Some(20), ..AppConfig::default() });
@@ -523,7 +534,10 @@ fn hostile_cameras_lose_alone_with_a_cause_and_the_honest_one_records_on() {
             Both(cause) => named(cause) && recorded >= secs(2),
         };
         if !fits || stage.scripted.connections(name) == 0 {
-            wrong.push(format!("{name}: {recorded:?} recorded, {} connections, {causes:#?}", stage.scripted.connections(name)));
+            wrong.push(format!(
+                "{name}: {recorded:?} recorded, {} connections, {causes:#?}",
+                stage.scripted.connections(name)
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -540,7 +554,8 @@ fn hostile_cameras_lose_alone_with_a_cause_and_the_honest_one_records_on() {
 
 /// A TLS server of OpenSSL that prints what it receives; returns port, pin and where it prints.
 fn tls_server(dir: &Dir, name: &str) -> (Guarded, u16, Hash, PathBuf) {
-    let (key, cert, out) = (dir.join(format!("{name}.key")), dir.join(format!("{name}.pem")), dir.join(format!("{name}.out")));
+    let (key, cert, out) =
+        (dir.join(format!("{name}.key")), dir.join(format!("{name}.pem")), dir.join(format!("{name}.out")));
     let run = |command: &mut Command| {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -556,7 +571,9 @@ fn tls_server(dir: &Dir, name: &str) -> (Guarded, u16, Hash, PathBuf) {
     let pin = Hash(sha2::Sha256::digest(&spki).into());
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = Command::new("openssl");
-    command.args(["s_server", "-quiet", "-naccept", "100", "-accept", &format!("127.0.0.1:{port}"), "-cert"]).arg(&cert);
+    command
+        .args(["s_server", "-quiet", "-naccept", "100", "-accept", &format!("127.0.0.1:{port}"), "-cert"])
+        .arg(&cert);
     command.arg("-key").arg(&key).stdin(Stdio::piped()).stdout(fs::File::create(&out).unwrap()).stderr(Stdio::null());
     (Guarded::spawn(&mut command), port, pin, out)
 }
@@ -633,8 +650,12 @@ impl Sink for Deaf {
 fn a_camera_may_hang_up_at_every_byte_of_the_dialogue() {
     let answers = [
         "RTSP/1.0 200 OK\r\nCSeq: 1\r\nPublic: DESCRIBE, SETUP, PLAY, GET_PARAMETER\r\n\r\n".to_owned(),
-        format!("RTSP/1.0 200 OK\r\nCSeq: 2\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}", SDP.len()),
-        "RTSP/1.0 200 OK\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\nSession: 7;timeout=30\r\n\r\n".to_owned(),
+        format!(
+            "RTSP/1.0 200 OK\r\nCSeq: 2\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
+            SDP.len()
+        ),
+        "RTSP/1.0 200 OK\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\nSession: 7;timeout=30\r\n\r\n"
+            .to_owned(),
         "RTSP/1.0 200 OK\r\nCSeq: 4\r\nSession: 7\r\nRTP-Info: url=x;seq=1\r\n\r\n".to_owned(),
     ];
     let whole: Vec<u8> = answers.concat().into_bytes();

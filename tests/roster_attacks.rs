@@ -2,14 +2,17 @@
 //! statements. Keeper alone decides: nobody gets a wrap by it, an alarm names it, and recording goes on.
 //!
 //! What does not belong: what a client sees of a revocation that is held back, the table of signers (`src/roster`).
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a panic is the report; a test looks at the same clock as everybody"
+)]
 
 mod attack;
-#[allow(unused_imports)]
 mod support;
 
 use attack::camera::{Scripted, good};
-use attack::{Desk, now, segment_files, total, until, wrapped_to};
+use attack::{Desk, now, segment_files, superuser, total, until, wrapped_to};
 use nix::sys::signal::Signal;
 use peri_access::wire::{CoverageKind, Method};
 use peri_client::conn::ConnError;
@@ -19,24 +22,9 @@ use peri_roster::body::{Body, Cameras, Grant, NewAccount, Revocation, Trust};
 use peri_seal::keys::KeyPair;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 use support::{AppConfig, Appliance, secs};
-
-/// Everything the attacker could have: the database's superuser, behind the walls of its own account.
-fn superuser(appliance: &Appliance, sql: &str) -> String {
-    let output = Command::new("runuser")
-        .args(["-u", "peri-postgres", "--", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
-        .args(["-d", "peri", "-h"])
-        .arg(appliance.dir().join("run/postgres"))
-        .args(["-c", sql])
-        .current_dir("/")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -109,7 +97,12 @@ fn stranger() -> &'static KeyPair {
 fn forgeries(desk: &Desk) -> Vec<Vec<u8>> {
     let account = AccountId([0x66; 16]);
     let person = |role| {
-        Body::Account(Box::new(NewAccount { id: account, role, name: "mallory".into(), key: stranger().public().clone() }))
+        Body::Account(Box::new(NewAccount {
+            id: account,
+            role,
+            name: "mallory".into(),
+            key: stranger().public().clone(),
+        }))
     };
     let grant = |recipient: Fingerprint, account| {
         let Body::Grant(grant) = desk.grant_of("guard") else { unreachable!() };
@@ -162,7 +155,10 @@ fn the_databases_superuser_gets_no_wrap_and_recording_goes_on_under_keepers_rost
 
     // Reordered, dropped (the claim itself), cut off to nothing.
     for (sql, len) in [
-        ("UPDATE peri.roster_statement SET digest = sha256(digest), statement = (SELECT statement FROM peri.roster_statement ORDER BY no DESC LIMIT 1) WHERE no = 1", None),
+        (
+            "UPDATE peri.roster_statement SET digest = sha256(digest), statement = (SELECT statement FROM peri.roster_statement ORDER BY no DESC LIMIT 1) WHERE no = 1",
+            None,
+        ),
         ("DELETE FROM peri.roster_statement WHERE no % 2 = 1", None),
         ("TRUNCATE peri.roster_statement", Some("a roster of 0 statements")),
     ] {
@@ -189,7 +185,11 @@ fn the_databases_superuser_gets_no_wrap_and_recording_goes_on_under_keepers_rost
 
     // A revocation that reaches keeper counts although the database forgets it.
     superuser(&stage.appliance, "ALTER TABLE peri.roster_statement DISABLE TRIGGER ALL");
-    let revocation = Body::Revocation(Revocation { keys: vec![desk.key("guard").fingerprint()], grants: Vec::new(), reason: "test".into() });
+    let revocation = Body::Revocation(Revocation {
+        keys: vec![desk.key("guard").fingerprint()],
+        grants: Vec::new(),
+        reason: "test".into(),
+    });
     desk.say(revocation, &["dpo"]);
     superuser(&stage.appliance, "TRUNCATE peri.roster_statement");
     stage.appliance.kill_role("scribe", Signal::SIGKILL);
@@ -265,7 +265,9 @@ fn keepers_own_log_cut_or_changed_is_seen_and_never_widens_a_right() {
     stage.appliance.stop();
     fs::write(&log, &whole[..whole.len() - 5]).unwrap();
     stage.appliance.restart();
-    until("the torn statement comes back from the database", secs(20), || (fs::read(&log).ok()? == whole).then_some(()));
+    until("the torn statement comes back from the database", secs(20), || {
+        (fs::read(&log).ok()? == whole).then_some(())
+    });
     stage.recorded_from_now(&mut desk);
     assert_eq!(desk.statements().unwrap().len(), statements.len());
 }
@@ -277,7 +279,12 @@ fn refused(stage: &mut Stage, log: &Path, bytes: &[u8], why: &str) {
     stage.appliance.launch();
     let deadline = std::time::Instant::now() + secs(10);
     while !stage.appliance.log()[before..].contains(why) {
-        assert!(std::time::Instant::now() < deadline, "no {why:?} in the log: {}; {:?}", &stage.appliance.log()[before..], stage.appliance.role_pids("keeper"));
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no {why:?} in the log: {}; {:?}",
+            &stage.appliance.log()[before..],
+            stage.appliance.role_pids("keeper")
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(stage.appliance.role_pids("recorder").is_empty(), "a recorder runs under a damaged roster");

@@ -1,15 +1,18 @@
 //! scribe: the database, X, the ledger and its keys; no E, no network.
 //!
 //! One thread owns everything. It draws X and opens segment files for keeper, takes progress from recorders, answers
-//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. Calls to
-//! PostgreSQL are bounded by a few seconds; epochs are asked for a minute ahead, so recording never waits for them.
+//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. PostgreSQL ends
+//! a call after five seconds; one that hangs without answering blocks this thread. Epochs are asked for a minute ahead, so
+//! recording waits only for what takes longer.
 //!
 //! Order of a disclosure: signature, nonce, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
 
 mod books;
 mod erasure;
 mod index;
+mod quota;
 mod recording;
+mod recover;
 mod requests;
 mod tail;
 
@@ -49,6 +52,10 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 const RELEASED: UtcNanos = UtcNanos::from_secs(1_767_225_600); // 2026-01-01
 /// An appliance that was off for longer, or whose clock leapt: one of the two must be looked at.
 const AWAY_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Messages taken from one link before the others have their turn.
+const MESSAGES_PER_TURN: usize = 64;
+/// Books that could not be opened are tried again after so long.
+const BOOKS_RETRY: Duration = Duration::from_secs(5);
 /// Roster statements may come and questions wait; a keeper that does not answer so long has lost them.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -94,12 +101,20 @@ struct Scribe {
     roster: Option<Verified<Roster>>,
     statements: Vec<Vec<u8>>,
     roster_complete: bool,
+    /// Second for which the roster was verified last; `None` when statements came since.
+    roster_of: Option<i64>,
+    /// The database's copy of the roster is to be compared.
+    compare_due: bool,
     keeper: Option<KeeperLink>,
     portal: Option<PortalLink>,
     recorders: BTreeMap<CameraId, Recorder>,
     next_token: u64,
     nonces: Nonces,
     index: Index,
+    recovery: recover::Recovery,
+    quotas: quota::Quotas,
+    silence: recording::Silence,
+    books_at: Duration,
     tails: tail::Tails,
     erasure: erasure::Erasure,
     waiting: HashMap<u64, Waiting>,
@@ -149,12 +164,18 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         roster: None,
         statements: Vec::new(),
         roster_complete: false,
+        roster_of: None,
+        compare_due: false,
         keeper: None,
         portal: None,
         recorders: BTreeMap::new(),
         next_token: RECORDERS,
         nonces: Nonces::default(),
         index: Index::from_files(&store)?,
+        recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),
+        quotas: quota::Quotas::default(),
+        silence: recording::Silence::default(),
+        books_at: Duration::ZERO,
         store,
         tails: tail::Tails::default(),
         erasure: erasure::Erasure::new(Duration::from_secs(start.rekey_secs.into()), clock.monotonic()),
@@ -254,12 +275,16 @@ impl Scribe {
                 let link = RecorderLink::new(fd);
                 self.poller.add(&link, token, Interest::Read)?;
                 self.recorders.insert(camera, Recorder { link, token });
+                self.silence.heard(camera, self.clock.monotonic());
                 if !self.may_write() {
                     self.tell_recorders(ScribeToRecorder::Full);
                 }
             }
-            (Order::Unlink(camera), _) => drop(self.recorders.remove(&camera)),
-            (Order::Record(event), _) => self.take_event(event, None),
+            (Order::Unlink(camera), _) => {
+                self.recorders.remove(&camera);
+                self.index.stopped(camera);
+            }
+            (Order::Record(event), _) => self.take_event(event, quota::Sender::Supervisor),
             (Order::Stop, _) => return Ok(true),
             _ => {}
         }
@@ -312,6 +337,17 @@ impl Scribe {
             self.write_tails();
         }
         self.erase_what_is_due(monotonic_now);
+        if self.books.is_none() && monotonic_now >= self.books_at {
+            self.open_books();
+        }
+        if self.books.is_some() {
+            self.read_files();
+        }
+        if self.compare_due {
+            self.compare_database();
+        }
+        self.notice_silence(monotonic_now);
+        self.sum_up(monotonic_now);
         let late: Vec<u64> = self
             .waiting
             .iter()
@@ -324,7 +360,7 @@ impl Scribe {
     }
 
     fn hear_keeper(&mut self) {
-        loop {
+        for _ in 0..MESSAGES_PER_TURN {
             let received = match &mut self.keeper {
                 Some(link) => link.recv(),
                 None => return,
@@ -348,10 +384,10 @@ impl Scribe {
                 self.roster_set = Some(RosterSet::new(anchor));
                 self.statements.clear();
                 self.roster_complete = false;
-                let fresh = self.identity.is_none();
+                self.roster_of = None;
                 self.identity = Some(Identity { vm });
-                if fresh && let Err(error) = self.open_books(vm) {
-                    self.alarms.push(format!("the ledger cannot be opened: {error:#}"));
+                if self.books.is_none() {
+                    self.open_books();
                 }
             }
             KeeperToScribe::Statement(statement) => self.take_statement(&statement),
@@ -367,7 +403,7 @@ impl Scribe {
                 Ok(fd) => self.tell_keeper(ScribeToKeeper::Reopened { camera, epoch }, Some(fd)),
                 Err(error) => self.alarm(EntryType::StoreGap, Some(camera), &error.to_string()),
             },
-            KeeperToScribe::Event(event) => self.take_event(event, None),
+            KeeperToScribe::Event(event) => self.take_event(event, quota::Sender::Keeper),
             KeeperToScribe::Submitted { id, refused } => {
                 let answer = match refused {
                     None => Ok(minicbor::to_vec(()).expect("encoding into a Vec cannot fail")),
@@ -379,7 +415,19 @@ impl Scribe {
         }
     }
 
-    fn open_books(&mut self, vm: VmId) -> anyhow::Result<()> {
+    fn open_books(&mut self) {
+        let Some(vm) = self.identity.as_ref().map(|identity| identity.vm) else { return };
+        if let Err(error) = self.try_books(vm) {
+            self.books_at = self.clock.monotonic() + BOOKS_RETRY;
+            let text = format!("the ledger cannot be opened: {error:#}; trying again");
+            // Said once for each cause, although it is tried every few seconds.
+            if !self.alarms.iter().any(|alarm| alarm.ends_with(&text)) {
+                self.alarm(EntryType::StoreGap, None, &text);
+            }
+        }
+    }
+
+    fn try_books(&mut self, vm: VmId) -> anyhow::Result<()> {
         let origin = peri_ledger::origin_of(vm);
         let keys = ledger_keys(&self.dir, &origin)?;
         self.ledger_keys = keys.verify_keys().iter().map(ToString::to_string).collect();
@@ -389,10 +437,15 @@ impl Scribe {
         for event in std::mem::take(&mut self.early_events) {
             books.record(event, now);
         }
+        let torn = books.torn_bytes();
         self.books = Some(books);
+        if torn > 0 {
+            let text =
+                format!("{torn} bytes of the spool were torn off by a power cut: entries that nobody relied on yet");
+            self.alarm(EntryType::StoreGap, None, &text);
+        }
         self.check_clock();
-        self.account_for_last_run();
-        self.finish_interrupted_erasures();
+        self.recover();
         Ok(())
     }
 
@@ -426,6 +479,7 @@ impl Scribe {
             return;
         }
         self.statements.push(statement.to_vec());
+        self.roster_of = None;
         if let Some(books) = &mut self.books {
             books.statement(statement);
         }
@@ -436,18 +490,32 @@ impl Scribe {
         }
     }
 
+    /// Verifies the roster as of now. It copies the whole of it, so within one second it is done once, unless a statement
+    /// came; grants are compared with the instant itself all the same.
     fn renew_roster(&mut self) {
-        if let Some(set) = &self.roster_set {
-            self.roster = Some(set.verify(self.clock.utc()));
+        let now = self.now();
+        if self.roster.is_some() && self.roster_of == Some(now.secs()) {
+            return;
         }
+        if let Some(set) = &self.roster_set {
+            self.roster = Some(set.verify(now));
+            self.roster_of = Some(now.secs());
+        }
+    }
+
+    /// The time that decisions go by: never before the last entry of the ledger.
+    fn now(&self) -> UtcNanos {
+        self.books.as_ref().map_or(UtcNanos(i64::MIN), Books::ledger_time).max(self.clock.utc())
     }
 
     /// The database's roster is a copy. What it has and keeper has not is offered to keeper, who alone decides; what it
     /// lacks or adds shows in its head, and keeper raises the alarm.
     fn compare_database(&mut self) {
+        self.compare_due = true;
         let Some(books) = &mut self.books else { return };
-        // What keeper just sent is still on its way into the database; only what was there before is compared.
-        let Ok(stored) = books.db().statements() else { return };
+        // What keeper just sent is on its way into the database: first it goes there.
+        let Ok(stored) = books.write_index().and_then(|()| books.db().statements()) else { return };
+        self.compare_due = false;
         let Some(set) = &self.roster_set else { return };
         let mut copy = RosterSet::new(*set.anchor());
         let mut foreign = Vec::new();
@@ -466,16 +534,33 @@ impl Scribe {
         }
     }
 
-    /// An event from another role. A recorder may only speak of its own camera, and each role only of technical things.
-    fn take_event(&mut self, event: Event, camera: Option<CameraId>) {
-        let Some(kind) = EntryType::from_code(event.code) else { return };
-        if kind.ledger() != peri_ledger::Ledger::Technical {
+    /// An event from another role. A recorder may only speak of its own camera, and each role only of its own things.
+    fn take_event(&mut self, event: Event, sender: quota::Sender) {
+        let Some(kind) = EntryType::from_code(event.code).filter(|kind| sender.may_enter(*kind)) else {
+            if self.quotas.is_first_breach(sender) {
+                let text = format!("{sender} wants to enter what is not its business (type {:#06x})", event.code);
+                self.alarm(EntryType::SandboxViolation, sender.camera(), &text);
+            }
+            return;
+        };
+        if !self.quotas.take(sender, kind, self.clock.monotonic()) {
             return;
         }
-        let camera = camera.or(event.camera);
-        let text = event.text[..event.text.floor_char_boundary(Event::TEXT_MAX)].to_owned();
+        let camera = sender.camera().or(event.camera);
+        let text = clean(&event.text, Event::TEXT_MAX);
         let alarming = matches!(kind, EntryType::RosterAlarm | EntryType::SandboxViolation | EntryType::RoleDied);
         if alarming { self.alarm(kind, camera, &text) } else { self.record(kind, camera, &text) }
+    }
+
+    /// Tells of what was too much to be entered one by one.
+    fn sum_up(&mut self, now: Duration) {
+        for (sender, kind, count) in self.quotas.over(now) {
+            let text = format!("{count} more of {sender} within a minute");
+            match kind {
+                Some(kind) => self.record(kind, sender.camera(), &text),
+                None => self.record(EntryType::RequestRefused, None, &format!("{text}, without a key in office")),
+            }
+        }
     }
 
     fn alarm(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
@@ -527,6 +612,11 @@ pub(crate) struct EpochDetail {
     /// Encoded epoch record.
     #[n(1)]
     pub record: minicbor::bytes::ByteVec,
+}
+
+/// A text from another process: bounded, and without control characters (PostgreSQL takes no NUL, terminals obey escapes).
+fn clean(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].replace(char::is_control, " ")
 }
 
 fn salt() -> Nonce {

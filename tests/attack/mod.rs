@@ -2,13 +2,21 @@
 //! milliseconds instead of a password stretched per command), readers of the account and the ledger, a scripted camera.
 //!
 //! What does not belong: starting an appliance (`support`), what is attacked. Each test file uses its part of this.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test takes the part it needs; a panic is the report")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "each test takes the part it needs; a panic is the report"
+)]
 
 pub mod camera;
 
 use crate::support::Appliance;
 use minicbor::bytes::ByteVec;
-use peri_access::wire::{CoverageKind, Health, LedgerBody, LedgerPage, Method, RosterBody, RosterPage, SegmentsPage, SpanBody};
+use peri_access::wire::{
+    CoverageKind, Health, LedgerBody, LedgerPage, Method, RosterBody, RosterPage, SegmentsPage, SpanBody,
+};
 use peri_client::conn::{ConnError, Connection};
 use peri_client::profile::{Identity, Profile};
 use peri_client::vault::{KeyKind, Vault};
@@ -21,6 +29,7 @@ use peri_seal::keys::KeyPair;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The present time.
@@ -44,6 +53,20 @@ pub fn until<T>(what: &str, patience: Duration, mut ready: impl FnMut() -> Optio
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// One statement as the database's superuser, behind the walls of its own account.
+pub fn superuser(appliance: &Appliance, sql: &str) -> String {
+    let output = Command::new("runuser")
+        .args(["-u", "peri-postgres", "--", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
+        .args(["-d", "peri", "-h"])
+        .arg(appliance.dir().join("run/postgres"))
+        .args(["-c", sql])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Opened keys of a home and a connection that is made anew when it breaks.
@@ -109,7 +132,8 @@ impl Desk {
     /// A statement of these signers, ready to be submitted.
     pub fn statement(&self, body: Body, seat_set: u32, signers: &[&str]) -> Vec<u8> {
         let proposal =
-            Proposal::new(self.identity.vm, body, now() + Duration::from_secs(3600), Nonce(random()), seat_set).unwrap();
+            Proposal::new(self.identity.vm, body, now() + Duration::from_secs(3600), Nonce(random()), seat_set)
+                .unwrap();
         let sign = |statement: Statement, name: &&str| {
             let pair = &self.keys[*name];
             statement.sign(pair.signing(), pair.fingerprint())
@@ -190,7 +214,13 @@ impl Desk {
     }
 
     /// What a viewer is told about a span: segments and the account of the camera's time.
-    pub fn segments(&mut self, camera: CameraId, from: UtcNanos, until: UtcNanos, who: &str) -> Result<SegmentsPage, ConnError> {
+    pub fn segments(
+        &mut self,
+        camera: CameraId,
+        from: UtcNanos,
+        until: UtcNanos,
+        who: &str,
+    ) -> Result<SegmentsPage, ConnError> {
         let mut all = SegmentsPage { segments: Vec::new(), coverage: Vec::new(), next: None };
         let mut from = from;
         loop {

@@ -29,7 +29,10 @@ done
 fn tell(word: &str, value: &str) {
     static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = PIPE.get_or_init(|| {
-        #[allow(clippy::zombie_processes, reason = "it outlives this process on purpose: it is what cleans up after it")]
+        #[allow(
+            clippy::zombie_processes,
+            reason = "it outlives this process on purpose: it is what cleans up after it"
+        )]
         let mut child = Command::new("setsid")
             .args(["bash", "-c", SCRIPT])
             .stdin(Stdio::piped())

@@ -40,12 +40,17 @@ pub(super) struct Books {
     states: Vec<(SegmentKey, SegmentState)>,
     erased: Vec<(CameraId, UtcNanos, UtcNanos, String)>,
     scanned: Vec<Replayed>,
+    closed: Vec<(SegmentTail, UtcNanos)>,
+    /// Segments whose row was not open when it was to be closed.
+    differing: Vec<SegmentKey>,
+    /// What PostgreSQL refused: the first reason, and how often.
+    refused: Option<(String, usize)>,
+    /// Time of the last entry written by this run.
+    ledger_time: UtcNanos,
     index_written: Duration,
     away_since: Option<UtcNanos>,
     /// Set when something that waited was dropped: the files must be read again.
     overflowed: bool,
-    /// Whether this run has seen the rows of the database.
-    rows_seen: bool,
 }
 
 /// What a flush has to tell.
@@ -57,8 +62,12 @@ pub(super) struct Flushed {
     pub(super) came_back: Option<(UtcNanos, usize)>,
     /// The files must be read again into the index.
     pub(super) needs_replay: bool,
-    /// The database answers for the first time: its rows must be compared with the files.
-    pub(super) needs_rows: bool,
+    /// Rows that must be made again from their files.
+    pub(super) differing: Vec<SegmentKey>,
+    /// Rows that were given up: why the first one, and how many.
+    pub(super) refused: Option<(String, usize)>,
+    /// PostgreSQL answers.
+    pub(super) answers: bool,
 }
 
 impl Books {
@@ -77,10 +86,13 @@ impl Books {
             states: Vec::new(),
             erased: Vec::new(),
             scanned: Vec::new(),
+            closed: Vec::new(),
+            differing: Vec::new(),
+            refused: None,
+            ledger_time: UtcNanos(i64::MIN),
             index_written: Duration::ZERO,
             away_since: None,
             overflowed: false,
-            rows_seen: false,
         })
     }
 
@@ -92,14 +104,59 @@ impl Books {
     pub(super) fn last_time(&mut self) -> Option<UtcNanos> {
         let keys = self.signer.verify_keys();
         let chain = self.journal.db().chain(&keys).ok()?;
-        (chain.size() > 0).then(|| chain.last_time())
+        (chain.size() > 0).then(|| chain.last_time()).inspect(|time| self.ledger_time = self.ledger_time.max(*time))
     }
 
-    /// All rows of the database.
+    /// No decision is of a time before this.
+    pub(super) const fn ledger_time(&self) -> UtcNanos {
+        self.ledger_time
+    }
+
+    /// Bytes of entries that the spool lost before this run.
+    pub(super) const fn torn_bytes(&self) -> u64 {
+        self.journal.torn_bytes()
+    }
+
+    /// The rows of all segments that are not erased, with everything that waited.
     pub(super) fn rows(&mut self) -> Result<Vec<SegmentRow>, DbError> {
-        let rows = self.journal.db().rows()?;
-        self.rows_seen = true;
+        self.write_index()?;
+        let mut rows = Vec::new();
+        for state in [SegmentState::Open, SegmentState::Closed, SegmentState::ErasePending] {
+            rows.extend(self.journal.db().segments_in(state, UtcNanos(i64::MAX), u32::MAX)?);
+        }
         Ok(rows)
+    }
+
+    /// One row, erased or not.
+    pub(super) fn row(&mut self, key: SegmentKey) -> Result<Option<SegmentRow>, DbError> {
+        self.journal.db().segment(key)
+    }
+
+    /// Up to when a camera is accounted for, as far as is known now.
+    pub(super) fn accounted_until(&mut self, camera: CameraId) -> Option<UtcNanos> {
+        self.load_book();
+        self.book.cursor(camera)
+    }
+
+    fn load_book(&mut self) {
+        if !self.book_loaded {
+            // Where the account ends is in the database; without it, this run's first instant is the best that is known.
+            self.book_loaded = self.book.load(self.journal.db()).is_ok();
+        }
+    }
+
+    /// A camera's account begins now, unless it has begun.
+    pub(super) fn begin_account(&mut self, camera: CameraId, now: UtcNanos) {
+        self.load_book();
+        self.book.begin(camera, now);
+    }
+
+    pub(super) fn segment_closed(&mut self, tail: SegmentTail, ends: UtcNanos) {
+        if self.closed.len() < WAITING_MAX {
+            self.closed.push((tail, ends));
+        } else {
+            self.overflowed = true;
+        }
     }
 
     /// Puts an event into the next batch.
@@ -115,6 +172,7 @@ impl Books {
             Ok(appended) => {
                 self.events.clear();
                 self.events_since = None;
+                self.note_time(&appended);
                 appended.last().copied().ok_or(JournalError::Db(DbError::Row("ledger_entry")))
             }
             Err(error) => {
@@ -161,10 +219,7 @@ impl Books {
 
     /// A camera's time until `until` was this; from `from` on where the account has no end yet.
     pub(super) fn cover(&mut self, camera: CameraId, from: UtcNanos, until: UtcNanos, state: Coverage, cause: &str) {
-        if !self.book_loaded {
-            // Where the account ends is in the database; without it, this run's first instant is the best that is known.
-            self.book_loaded = self.book.load(self.journal.db()).is_ok();
-        }
+        self.load_book();
         self.book.begin(camera, from);
         self.book.report(camera, from, Coverage::Lost, "the appliance was not recording");
         self.book.report(camera, until, state, cause);
@@ -187,7 +242,10 @@ impl Books {
         let waited = self.journal.waiting();
         if !self.events.is_empty() {
             match self.journal.record(&self.events, &mut self.signer) {
-                Ok(Recorded::InLedger(_)) => self.written(waited, &mut flushed),
+                Ok(Recorded::InLedger(appended)) => {
+                    self.note_time(&appended);
+                    self.written(waited, &mut flushed);
+                }
                 Ok(Recorded::Spooled { cause, .. }) => {
                     self.events.clear();
                     self.went_away(&cause.to_string(), utc, &mut flushed);
@@ -216,47 +274,50 @@ impl Books {
         if self.away_since.is_none() && std::mem::take(&mut self.overflowed) {
             flushed.needs_replay = true;
         }
-        flushed.needs_rows = self.away_since.is_none() && !self.rows_seen;
+        flushed.differing = std::mem::take(&mut self.differing);
+        flushed.refused = self.refused.take();
+        flushed.answers = self.away_since.is_none();
         flushed
     }
 
-    /// Writes the index at once: a reader wants what is true now.
+    /// Writes the index at once: a reader wants what is true now. What PostgreSQL refuses for what it says is given up and
+    /// told with the next flush; the rest goes on.
+    ///
+    /// # Errors
+    /// [`DbError`], never [`DbError::Refused`].
     pub(super) fn write_index(&mut self) -> Result<(), DbError> {
         let db = self.journal.db();
-        while let Some(statement) = self.statements.first() {
-            db.add_statement(statement)?;
-            self.statements.remove(0);
-        }
-        while let Some(opened) = self.opened.first() {
-            db.segment_opened(opened)?;
-            self.opened.remove(0);
-        }
-        while let Some(replayed) = self.scanned.first() {
-            db.replay(replayed)?;
-            self.scanned.remove(0);
-        }
-        if !self.tails.is_empty() {
-            db.segment_tails(&self.tails.values().copied().collect::<Vec<_>>())?;
-            self.tails.clear();
-        }
-        if !self.gops.is_empty() {
-            db.gops_add(&self.gops)?;
-            self.gops.clear();
-        }
-        while let Some((key, state)) = self.states.first().copied() {
-            db.segments_mark(&[key], state)?;
-            self.states.remove(0);
-        }
+        let refused = &mut self.refused;
+        each(&mut self.statements, refused, |statement| db.add_statement(statement).map(drop))?;
+        each(&mut self.opened, refused, |row| db.segment_opened(row))?;
+        each(&mut self.scanned, refused, |replayed| db.replay(replayed))?;
+        let tails: Vec<SegmentTail> = self.tails.values().copied().collect();
+        halves(&tails, refused, &mut |tails| db.segment_tails(tails))?;
+        self.tails.clear();
+        halves(&self.gops, refused, &mut |gops| db.gops_add(gops))?;
+        self.gops.clear();
+        let differing = &mut self.differing;
+        each(&mut self.closed, refused, |(tail, ends)| {
+            if !db.segment_closed(tail, *ends)? {
+                differing.push(tail.key);
+            }
+            Ok(())
+        })?;
+        each(&mut self.states, refused, |(key, state)| db.segments_mark(&[*key], *state).map(drop))?;
         if !self.book_loaded {
             self.book.load(db)?;
             self.book_loaded = true;
         }
-        self.book.flush(db)?;
-        while let Some((camera, from, until, cause)) = self.erased.first() {
-            db.coverage_erase(*camera, *from, *until, cause)?;
-            self.erased.remove(0);
+        for (camera, error) in self.book.flush(db)? {
+            note(refused, format!("account of camera {camera}: {error}"));
         }
-        Ok(())
+        each(&mut self.erased, refused, |(camera, from, until, cause)| db.coverage_erase(*camera, *from, *until, cause))
+    }
+
+    fn note_time(&mut self, appended: &[Appended]) {
+        if let Some(last) = appended.last() {
+            self.ledger_time = self.ledger_time.max(last.time);
+        }
     }
 
     fn written(&mut self, waited: usize, flushed: &mut Flushed) {
@@ -276,5 +337,96 @@ impl Books {
     /// Since when PostgreSQL is away.
     pub(super) const fn away_since(&self) -> Option<UtcNanos> {
         self.away_since
+    }
+}
+
+/// Writes items in order and forgets them. One that is refused is given up; any other error stops, and it waits on.
+fn each<T>(
+    items: &mut Vec<T>,
+    refused: &mut Option<(String, usize)>,
+    mut write: impl FnMut(&T) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let mut done = 0;
+    let result = items.iter().try_for_each(|item| {
+        match write(item) {
+            Err(error) if error.is_refused() => note(refused, error.to_string()),
+            result => result?,
+        }
+        done += 1;
+        Ok(())
+    });
+    items.drain(..done);
+    result
+}
+
+/// Writes items at once; where they are refused, by halves, until those that are refused by themselves are left.
+fn halves<T>(
+    items: &[T],
+    refused: &mut Option<(String, usize)>,
+    write: &mut impl FnMut(&[T]) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    match write(items) {
+        Err(error) if error.is_refused() && items.len() > 1 => {
+            let (first, second) = items.split_at(items.len() / 2);
+            halves(first, refused, write)?;
+            halves(second, refused, write)
+        }
+        Err(error) if error.is_refused() => {
+            note(refused, error.to_string());
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn note(refused: &mut Option<(String, usize)>, why: String) {
+    refused.get_or_insert((why, 0)).1 += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    fn refusal() -> DbError {
+        DbError::Refused { call: "test", code: "22021".into(), message: "no".into() }
+    }
+
+    #[test]
+    fn what_is_refused_is_given_up_and_the_rest_is_written() {
+        let mut refused = None;
+        let mut items = vec![1, 2, 3];
+        let mut written = Vec::new();
+        let mut take = |item: &i32| {
+            if *item == 2 {
+                return Err(refusal());
+            }
+            written.push(*item);
+            Ok(())
+        };
+        each(&mut items, &mut refused, &mut take).unwrap();
+        assert_eq!((written.as_slice(), items.len(), refused.take().unwrap().1), ([1, 3].as_slice(), 0, 1));
+
+        let mut written = Vec::new();
+        let many: Vec<i32> = (0..100).collect();
+        let mut take = |items: &[i32]| {
+            if items.contains(&7) || items.contains(&70) {
+                return Err(refusal());
+            }
+            written.extend_from_slice(items);
+            Ok(())
+        };
+        halves(&many, &mut refused, &mut take).unwrap();
+        assert_eq!((written.len(), refused.unwrap().1), (98, 2));
+    }
+
+    #[test]
+    fn an_outage_keeps_what_is_not_written() {
+        let away = || DbError::Away { cause: "test".into(), retry_in: Duration::ZERO };
+        let (mut refused, mut items) = (None, vec![1, 2, 3]);
+        let result = each(&mut items, &mut refused, |item| if *item == 2 { Err(away()) } else { Ok(()) });
+        assert!(result.unwrap_err().is_away());
+        assert_eq!((items, refused), (vec![2, 3], None));
     }
 }

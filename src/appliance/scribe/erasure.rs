@@ -1,7 +1,8 @@
 //! Erasure: what is past its time, what must go early because the disk is full, and the hourly re-key that makes it true.
 //!
-//! Order: X dropped (durable mark) ─ re-key ─● X gone ─ file unlinked ─ entry *erased*. A restart completes what was cut:
-//! the key file re-keys when it is opened, and a file whose X is gone is unlinked then.
+//! Order: X dropped (durable mark) ─ entry and row *pending* durable ─ re-key ─● X gone ─ entry *erased* durable ─ file
+//! unlinked. A restart completes what was cut: the key file re-keys when it is opened, and a file whose X is gone is unlinked
+//! then.
 
 use super::Scribe;
 use crate::message::ScribeToRecorder;
@@ -10,20 +11,24 @@ use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_store::retention::{self, Rules, SegmentState, Space};
 use peri_store::segments::{LeavesPruner, SegmentKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often the plan is made.
 const PLAN_EVERY: Duration = Duration::from_secs(10);
 /// After a jump of the clock nothing expires for so long: time to correct it, against a year too far ahead.
 const CLOCK_DOUBT: Duration = Duration::from_secs(3600);
+/// A failed re-key is tried again after so long.
+const REKEY_RETRY: Duration = Duration::from_secs(30);
 /// Leaves files looked at per plan.
 const PRUNE_BUDGET: usize = 64;
 
 pub(super) struct Erasure {
     rekey_every: Duration,
     last_plan: Option<Duration>,
-    last_rekey: Duration,
+    next_rekey: Duration,
+    /// The last one failed, so not before then, whatever needs it.
+    not_before: Duration,
     doubt_until: Duration,
     full: bool,
     /// Nothing more may go: recorders were told to stop writing.
@@ -36,7 +41,8 @@ impl Erasure {
         Self {
             rekey_every,
             last_plan: None,
-            last_rekey: now,
+            next_rekey: now + rekey_every,
+            not_before: now,
             doubt_until: Duration::ZERO,
             full: false,
             stopped: false,
@@ -67,18 +73,6 @@ impl Scribe {
         Some(Rules { retention, per_camera: BTreeMap::new() })
     }
 
-    /// What a restart left: files whose X is gone are unlinked, with their entries.
-    pub(super) fn finish_interrupted_erasures(&mut self) {
-        let living: BTreeSet<SegmentKey> = self.xfile.living().collect();
-        let dead: Vec<SegmentKey> = self.index.keys().filter(|key| !living.contains(key)).collect();
-        for key in &living {
-            self.index.note_epoch(*key);
-        }
-        if !dead.is_empty() {
-            self.unlink_erased(&dead, "retention; completed at start");
-        }
-    }
-
     /// Plans and begins erasures, closes orphaned segments, re-keys when the hour is over.
     pub(super) fn erase_what_is_due(&mut self, now: Duration) {
         // Recorders write without asking, so a shrinking disk is looked at more often than the plan is made.
@@ -87,12 +81,13 @@ impl Scribe {
             return;
         }
         self.erasure.last_plan = Some(now);
-        self.close_orphans();
+        self.erase_damaged();
         let Some(rules) = self.rules() else { return };
         let free = self.store.free_bytes().unwrap_or(u64::MAX);
         let certain = (now >= self.erasure.doubt_until).then(|| self.clock.utc());
         let rows = self.index.rows();
-        let plan = retention::plan(&rows, certain, &rules, &[], Space::with_default_reserve(free));
+        let space = Space::with_default_reserve(free);
+        let plan = retention::plan(&rows, certain, &rules, &[], space);
         if !plan.expired.is_empty() {
             self.begin(&plan.expired, "retention");
         }
@@ -117,8 +112,11 @@ impl Scribe {
                     ),
                 );
             }
-            self.rekey(now);
-        } else if now.saturating_sub(self.erasure.last_rekey) >= self.erasure.rekey_every {
+        }
+        // The plan counts what is pending as free; on a full disk that must become true at once.
+        let pending = !(plan.early.is_empty() && plan.expired.is_empty() && plan.pending.is_empty());
+        let needed = now >= self.erasure.next_rekey || (pending && free < space.reserve) || !plan.early.is_empty();
+        if needed && now >= self.erasure.not_before {
             self.rekey(now);
         }
         if let Err(error) = self.erasure.pruner.prune(&self.store, PRUNE_BUDGET) {
@@ -150,13 +148,13 @@ impl Scribe {
         self.alarm(EntryType::DiskFull, None, &format!("{free} bytes free; {what}"));
     }
 
-    fn begin(&mut self, keys: &[SegmentKey], why: &str) {
+    fn begin(&mut self, keys: &[SegmentKey], why: &'static str) {
         if let Err(error) = self.xfile.drop_keys(keys) {
             self.alarm(EntryType::StoreGap, None, &format!("erasure could not begin: {error}"));
             return;
         }
         for key in keys {
-            self.index.set_state(*key, SegmentState::ErasePending);
+            self.index.begin_erasure(*key, why);
             self.book_state(*key, SegmentState::ErasePending);
             self.record(EntryType::ErasurePending, Some(key.0), &format!("epoch {}: {why}", key.1));
         }
@@ -164,7 +162,6 @@ impl Scribe {
 
     /// Re-keys the X file; then what was pending exists no more.
     fn rekey(&mut self, now: Duration) {
-        self.erasure.last_rekey = now;
         let rows = self.index.rows();
         let pending: Vec<SegmentKey> =
             rows.iter().filter(|row| row.state == SegmentState::ErasePending).map(|row| row.key).collect();
@@ -173,9 +170,16 @@ impl Scribe {
             .list()
             .map(|listing| retention::orphaned_keys(self.xfile.living(), &rows, &listing.segments))
             .unwrap_or_default();
-        let done = self.xfile.drop_keys(&orphaned).and_then(|_| self.xfile.rekey());
-        match done {
+        // Before X ends, its rows and entries say so: a restart must be able to tell erasure from loss.
+        self.flush_books();
+        if let Some(books) = &mut self.books {
+            // Away: then the entries in the spool say it.
+            let _ = books.write_index();
+        }
+        let dropped = self.xfile.drop_keys(&pending).and_then(|_| self.xfile.drop_keys(&orphaned));
+        match dropped.and_then(|_| self.xfile.rekey()) {
             Ok(rekeyed) => {
+                self.erasure.next_rekey = now + self.erasure.rekey_every;
                 let text = format!(
                     "generation {}, {} carried, {} erased",
                     rekeyed.generation,
@@ -190,45 +194,63 @@ impl Scribe {
                         &format!("X of epoch {} is damaged; it opens no more", key.1),
                     );
                 }
-                self.unlink_erased(&pending, "retention");
+                self.unlink_erased(&pending);
             }
             Err(error) => {
-                self.alarm(EntryType::StoreGap, None, &format!("re-key failed, erasure stays pending: {error}"))
+                self.erasure.not_before = now + REKEY_RETRY.min(self.erasure.rekey_every);
+                self.erasure.next_rekey = self.erasure.not_before;
+                self.alarm(EntryType::StoreGap, None, &format!("re-key failed, erasure stays pending: {error}"));
             }
         }
     }
 
-    fn unlink_erased(&mut self, keys: &[SegmentKey], cause: &str) {
+    /// X of these is gone: the entries first, durable, then the files.
+    pub(super) fn unlink_erased(&mut self, keys: &[SegmentKey]) {
+        for key in keys {
+            let Some(segment) = self.index.segment(*key).filter(|segment| !segment.entered) else { continue };
+            let (used, from, until) = (segment.used, segment.row.starts, segment.row.ends);
+            let cause = segment.cause.unwrap_or(if used { "retention" } else { "never used" });
+            let how = if segment.cause.is_some() { "" } else { "; completed at start" };
+            if used {
+                self.book_erased(key.0, from, until, cause);
+            }
+            self.record(EntryType::Erased, Some(key.0), &format!("epoch {}: {cause}{how}", key.1));
+            self.index.erasure_entered(*key);
+        }
+        self.flush_books();
         if let Err(error) = self.store.unlink_all(keys) {
             self.alarm(EntryType::StoreGap, None, &format!("erased segments could not be unlinked: {error}"));
+            // They are found again, as pending, by the next re-key.
+            keys.iter().for_each(|key| self.index.set_state(*key, SegmentState::ErasePending));
             return;
         }
         for key in keys {
-            let span = self.index.segment(*key).map(|segment| (segment.used, segment.row.starts, segment.row.ends));
             self.index.set_state(*key, SegmentState::Erased);
             self.book_state(*key, SegmentState::Erased);
-            if let Some((true, from, until)) = span {
-                self.book_erased(key.0, from, until, cause);
-            }
-            self.record(EntryType::Erased, Some(key.0), &format!("epoch {}: {cause}", key.1));
         }
     }
 
-    /// Segments whose recorder died for good: the file says how far they go.
-    fn close_orphans(&mut self) {
-        for key in self.index.orphaned(self.clock.utc()) {
-            match super::index::scan_file(&self.store, key) {
-                Some(replayed) => {
-                    self.index.take_scan(&replayed);
-                    self.book_scan(&replayed);
-                }
-                None => self.index.set_state(key, SegmentState::Closed),
+    /// Files whose head is damaged say no time themselves: the file system's does.
+    fn erase_damaged(&mut self) {
+        let Some(rules) = self.rules() else { return };
+        if self.clock.monotonic() < self.erasure.doubt_until {
+            return;
+        }
+        let now = self.clock.utc();
+        let over = |key: &SegmentKey| {
+            self.store.length(key.0, key.1).is_ok_and(|(_, written)| written + rules.of(key.0) <= now)
+        };
+        let over: Vec<SegmentKey> = self.index.damaged.iter().copied().filter(over).collect();
+        for key in over {
+            let gone = self.xfile.drop_keys(&[key]).map_err(|e| e.to_string());
+            if let Err(error) = gone.and_then(|_| self.store.unlink(key.0, key.1).map_err(|e| e.to_string())) {
+                self.alarm(EntryType::StoreGap, Some(key.0), &format!("erasure could not begin: {error}"));
+                continue;
             }
-            self.record(
-                EntryType::SegmentClosed,
-                Some(key.0),
-                &format!("epoch {}: closed without its final fragment", key.1),
-            );
+            self.index.damaged.retain(|damaged| *damaged != key);
+            self.book_state(key, SegmentState::ErasePending);
+            let text = format!("epoch {}: retention, of a damaged file; its X ends with the next re-key", key.1);
+            self.record(EntryType::ErasurePending, Some(key.0), &text);
         }
     }
 }

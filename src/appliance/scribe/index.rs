@@ -8,7 +8,9 @@ use peri_access::wire::CameraHealth;
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
 use peri_seal::record::EpochRecord;
 use peri_seal::scan;
+use peri_seal::segment::HeadError;
 use peri_store::fsck::{self, Replayed};
+use peri_store::index::SegmentTail;
 use peri_store::retention::{SegmentRow, SegmentState};
 use peri_store::segments::{SegmentError, SegmentKey, SegmentStore};
 use std::collections::BTreeMap;
@@ -25,8 +27,37 @@ pub(super) struct Segment {
     pub(super) head_len: u64,
     /// Whether a fragment is known to lie in it.
     pub(super) used: bool,
-    /// Whether this run of scribe saw it opened or written.
+    /// Counter of the last fragment, as far as known.
+    counter: u64,
+    /// Whether this run of scribe saw it opened: its row is on the way.
+    opened: bool,
+    /// Whether this run of scribe saw it written.
     fresh: bool,
+    /// Why it is being erased, once that began.
+    pub(super) cause: Option<&'static str>,
+    /// Whether its erasure is entered, although the file could not be unlinked yet.
+    pub(super) entered: bool,
+}
+
+/// A file whose head cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Headless {
+    pub(super) key: SegmentKey,
+    /// The head was never written whole: keeper hands nothing out before it is, so there are no pictures either.
+    pub(super) unused: bool,
+}
+
+/// Where index and rows differ.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// No row that lives.
+    pub(super) missing: Vec<SegmentKey>,
+    /// The row is open, the file is finished.
+    pub(super) finished: Vec<SegmentKey>,
+    /// The row is closed at another length than the file.
+    pub(super) differing: Vec<SegmentKey>,
+    /// No file.
+    pub(super) without_file: Vec<SegmentRow>,
 }
 
 #[derive(Debug, Default)]
@@ -41,29 +72,39 @@ struct CameraState {
 pub(super) struct Index {
     segments: BTreeMap<SegmentKey, Segment>,
     cameras: BTreeMap<CameraId, CameraState>,
-    /// Files whose head cannot be read; `fsck` names them.
-    pub(super) unreadable: usize,
+    headless: Vec<Headless>,
+    /// Files whose head is damaged; `fsck` names them.
+    pub(super) damaged: Vec<SegmentKey>,
 }
 
 impl Index {
-    /// Reads the head of every segment file.
+    /// Reads the head and the end of every segment file. What does not end with its final fragment counts as open.
     pub(super) fn from_files(store: &SegmentStore) -> Result<Self, SegmentError> {
         let mut index = Self::default();
         for file in store.list()?.segments {
             let (camera, epoch) = file.key;
             let state = index.cameras.entry(camera).or_default();
             state.last_epoch = state.last_epoch.max(epoch.0);
-            let head = store.open_read(camera, epoch).ok().and_then(|fd| scan::read_head(&File::from(fd)).ok());
-            let Some(head) = head.filter(|head| head.record.context.epoch == epoch) else {
-                index.unreadable += 1;
-                continue;
-            };
-            let row = row_of(file.key, &head.record, file.bytes, SegmentState::Open);
-            let head_len = head.len as u64;
-            let used = file.bytes > head_len;
-            index.segments.insert(file.key, Segment { row, head_len, used, fresh: false });
+            match read_ends(store, file.key) {
+                Ok(segment) => drop(index.segments.insert(file.key, segment)),
+                Err(unused) => index.headless.push(Headless { key: file.key, unused }),
+            }
         }
         Ok(index)
+    }
+
+    pub(super) fn take_headless(&mut self) -> Vec<Headless> {
+        std::mem::take(&mut self.headless)
+    }
+
+    /// Takes a segment in that was not known: whether its file says that it is one.
+    pub(super) fn adopt(&mut self, store: &SegmentStore, key: SegmentKey) -> bool {
+        let segment = read_ends(store, key);
+        segment.is_ok_and(|segment| {
+            self.note_epoch(key);
+            self.segments.entry(key).or_insert(segment);
+            true
+        })
     }
 
     /// Whether an X was drawn or a file made under a number before: the highest decides.
@@ -82,7 +123,8 @@ impl Index {
     pub(super) fn opened(&mut self, camera: CameraId, record: &EpochRecord, head_len: u64) {
         let key = (camera, record.context.epoch);
         let row = row_of(key, record, head_len, SegmentState::Open);
-        self.segments.insert(key, Segment { row, head_len, used: false, fresh: true });
+        let segment = Segment::new(row, head_len);
+        self.segments.insert(key, Segment { opened: true, fresh: true, ..segment });
     }
 
     pub(super) fn remove(&mut self, key: SegmentKey) {
@@ -93,6 +135,7 @@ impl Index {
     pub(super) fn progress(&mut self, camera: CameraId, progress: &Progress) -> Option<String> {
         if let Some(segment) = self.segments.get_mut(&(camera, progress.epoch)) {
             segment.row.bytes = segment.row.bytes.max(progress.bytes);
+            segment.counter = segment.counter.max(progress.counter);
             segment.used = true;
             segment.fresh = true;
         }
@@ -120,6 +163,34 @@ impl Index {
         }
         if new == SegmentState::Erased {
             self.segments.remove(&key);
+        }
+    }
+
+    /// Notes that an erasure begins, and why.
+    pub(super) fn begin_erasure(&mut self, key: SegmentKey, cause: &'static str) {
+        self.set_state(key, SegmentState::ErasePending);
+        if let Some(segment) = self.segments.get_mut(&key) {
+            segment.cause = Some(cause);
+        }
+    }
+
+    pub(super) fn erasure_entered(&mut self, key: SegmentKey) {
+        if let Some(segment) = self.segments.get_mut(&key) {
+            segment.entered = true;
+        }
+    }
+
+    /// How far a segment is, and its signed end.
+    pub(super) fn tail(&self, key: SegmentKey) -> Option<(SegmentTail, UtcNanos)> {
+        let segment = self.segments.get(&key)?;
+        let tail = SegmentTail { key, bytes: segment.row.bytes, last_counter: segment.counter };
+        Some((tail, segment.row.ends))
+    }
+
+    /// Nobody writes into this camera's segments any more.
+    pub(super) fn stopped(&mut self, camera: CameraId) {
+        if let Some(state) = self.cameras.get_mut(&camera) {
+            state.running = None;
         }
     }
 
@@ -152,45 +223,51 @@ impl Index {
         spans.filter(|(segment, ends)| segment.row.starts < until && *ends > from).collect()
     }
 
-    /// Compares with the rows of the database: what is closed there is closed; returns what the rows lack.
-    pub(super) fn compare(&mut self, rows: &[SegmentRow], now: UtcNanos) -> (Vec<SegmentRow>, Vec<SegmentKey>) {
-        let known: BTreeMap<SegmentKey, SegmentState> = rows.iter().map(|row| (row.key, row.state)).collect();
-        let (mut missing, mut to_scan) = (Vec::new(), Vec::new());
+    /// Compares with the rows of the database that are not erased. Segments that were closed there without their final
+    /// fragment are closed here too.
+    pub(super) fn compare(&mut self, rows: &[SegmentRow], now: UtcNanos) -> Compared {
+        let mut compared = Compared::default();
+        let mut known: BTreeMap<SegmentKey, &SegmentRow> = rows.iter().map(|row| (row.key, row)).collect();
         for (key, segment) in &mut self.segments {
-            match known.get(key) {
-                Some(SegmentState::Closed) => segment.row.state = segment.row.state.max(SegmentState::Closed),
-                Some(SegmentState::Open) if segment.used && segment.row.ends <= now => to_scan.push(*key),
-                Some(_) => {}
-                None => {
-                    missing.push(segment.row.clone());
-                    if segment.used && segment.row.ends <= now {
-                        to_scan.push(*key);
-                    }
+            let Some(row) = known.remove(key) else {
+                if !segment.opened {
+                    compared.missing.push(*key);
                 }
+                continue;
+            };
+            match (row.state, segment.row.state) {
+                (SegmentState::Open, SegmentState::Closed) if !segment.fresh => compared.finished.push(*key),
+                (SegmentState::Closed, SegmentState::Closed) if !segment.fresh && row.bytes != segment.row.bytes => {
+                    compared.differing.push(*key);
+                }
+                (SegmentState::Closed, SegmentState::Open) if !segment.fresh && segment.row.ends <= now => {
+                    segment.row.state = SegmentState::Closed;
+                    segment.row.ends = row.ends;
+                }
+                _ => {}
             }
         }
-        (missing, to_scan)
+        compared.without_file = known.into_values().cloned().collect();
+        compared
     }
 
-    /// The last segment of each camera that has pictures, as it was found at start: its end may be ahead of the account.
-    pub(super) fn unfinished(&self) -> Vec<SegmentKey> {
-        let mut last: BTreeMap<CameraId, SegmentKey> = BTreeMap::new();
-        for (key, segment) in &self.segments {
-            if segment.used {
-                last.insert(key.0, *key);
-            }
+    /// Segments with pictures, by camera, in order.
+    pub(super) fn used(&self) -> BTreeMap<CameraId, Vec<Segment>> {
+        let mut used = BTreeMap::<CameraId, Vec<Segment>>::new();
+        for (key, segment) in self.segments.iter().filter(|(_, segment)| segment.used) {
+            used.entry(key.0).or_default().push(segment.clone());
         }
-        last.into_values().collect()
+        used
     }
 
-    /// Open segments that nobody writes any more.
-    pub(super) fn orphaned(&self, now: UtcNanos) -> Vec<SegmentKey> {
+    /// An open segment that nobody writes any more.
+    pub(super) fn orphaned(&self, now: UtcNanos) -> Option<SegmentKey> {
         let over = |segment: &Segment| {
             segment.row.state == SegmentState::Open
                 && segment.row.ends + ORPHANED_AFTER <= now
                 && self.cameras.get(&segment.row.key.0).and_then(|c| c.running) != Some(segment.row.key.1)
         };
-        self.segments.values().filter(|segment| over(segment)).map(|segment| segment.row.key).collect()
+        self.segments.values().find(|segment| over(segment)).map(|segment| segment.row.key)
     }
 
     /// Takes what a scan of the file says.
@@ -198,6 +275,7 @@ impl Index {
         if let Some(segment) = self.segments.get_mut(&replayed.row.key) {
             segment.row = replayed.row.clone();
             segment.used = replayed.pictures.is_some();
+            segment.counter = replayed.next_counter.saturating_sub(1);
         }
     }
 
@@ -212,6 +290,38 @@ impl Index {
             })
             .collect()
     }
+}
+
+impl Segment {
+    fn new(row: SegmentRow, head_len: u64) -> Self {
+        Self { row, head_len, used: false, counter: 0, opened: false, fresh: false, cause: None, entered: false }
+    }
+}
+
+/// Reads head and end of a segment file; on failure says whether it was never used.
+fn read_ends(store: &SegmentStore, key: SegmentKey) -> Result<Segment, bool> {
+    let file = File::from(store.open_read(key.0, key.1).map_err(|_| false)?);
+    let len = file.metadata().map_err(|_| false)?.len();
+    let head = scan::read_head(&file).map_err(|error| match error {
+        HeadError::Incomplete { .. } => true,
+        // The length came to the disk, the bytes did not.
+        HeadError::Magic { found } => found == [0; 8],
+        _ => false,
+    })?;
+    if (head.record.context.camera, head.record.context.epoch) != key {
+        return Err(false);
+    }
+    let head_len = head.len as u64;
+    let end = fsck::final_fragment(&file, head_len, len).map_err(|_| false)?;
+    let state = if end.is_some() { SegmentState::Closed } else { SegmentState::Open };
+    let segment = Segment::new(row_of(key, &head.record, len, state), head_len);
+    Ok(Segment { used: len > head_len, counter: end.map_or(0, |end| end.counter), ..segment })
+}
+
+/// The record of a segment.
+pub(super) fn read_record(store: &SegmentStore, key: SegmentKey) -> Option<EpochRecord> {
+    let fd = store.open_read(key.0, key.1).ok()?;
+    scan::read_head(&File::from(fd)).ok().map(|head| head.record)
 }
 
 /// Reads a whole segment file.

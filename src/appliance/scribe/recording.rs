@@ -1,13 +1,38 @@
 //! Scribe's part in recording: X and files for coming epochs, progress and loss from recorders, tails and account.
 
-use super::{EpochDetail, Scribe, Token, index, salt};
-use crate::message::{RecorderToScribe, ScribeToKeeper, ScribeToPortal, SecretBytes};
-use peri_domain::limits::CAUSE_BYTES_MAX;
+use super::quota::Sender;
+use super::{EpochDetail, Scribe, Token, salt};
+use crate::message::{Progress, RecorderToScribe, ScribeToKeeper, ScribeToPortal, SecretBytes};
+use peri_domain::limits::{CAUSE_BYTES_MAX, RTP_SILENCE_MAX};
 use peri_domain::{CameraId, EpochNo, UtcNanos};
 use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_store::coverage::Coverage;
 use peri_store::retention::SegmentState;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How far a recorder's time may lie ahead of scribe's: one machine, one clock, and a step of it in between.
+const AHEAD_MAX: Duration = Duration::from_secs(2);
+/// A camera without recorder is lost after so long: a restart takes less.
+const ABSENT: Duration = Duration::from_secs(5);
+/// A recorder that says nothing for so long is dead, whatever its process does: it reports a silent camera before.
+const MUTE: Duration = Duration::from_secs(RTP_SILENCE_MAX.as_secs() + 5);
+/// How often it is looked for silent recorders.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// When each camera's recorder was heard last, on the monotonic clock.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    heard: BTreeMap<CameraId, Duration>,
+    looked: Duration,
+}
+
+impl Silence {
+    pub(super) fn heard(&mut self, camera: CameraId, now: Duration) {
+        self.heard.insert(camera, now);
+    }
+}
 
 impl Scribe {
     /// Draws X and makes the segment file. X is durable before keeper hears of it, the file's name too.
@@ -57,7 +82,7 @@ impl Scribe {
         else {
             return;
         };
-        loop {
+        for _ in 0..super::MESSAGES_PER_TURN {
             let Some(recorder) = self.recorders.get_mut(&camera) else { return };
             match recorder.link.recv() {
                 Ok(Some((message, _))) => self.on_recorder(camera, message),
@@ -70,9 +95,39 @@ impl Scribe {
         }
     }
 
+    /// Why a report cannot be true. A recorder faces a camera: it may report what it wrote, nothing else.
+    fn is_impossible(&mut self, camera: CameraId, progress: &Progress) -> Option<String> {
+        let key = (camera, progress.epoch);
+        // Keeper's word of the epoch may still be on its way; the file and its X are there.
+        let drawn = |scribe: &Self| scribe.xfile.living().any(|living| living == key);
+        if self.index.segment(key).is_none() && !(drawn(self) && self.index.adopt(&self.store, key)) {
+            return Some(format!("epoch {} is not one of this camera", progress.epoch));
+        }
+        let row = &self.index.segment(key)?.row;
+        if row.state > SegmentState::Closed {
+            return Some(format!("epoch {} is erased", progress.epoch));
+        }
+        let latest = row.ends.max(self.clock.utc()) + AHEAD_MAX;
+        if progress.from > progress.until || progress.until > latest {
+            return Some(format!("pictures from {} to {}", progress.from, progress.until));
+        }
+        let length = self.store.length(camera, progress.epoch).map_or(0, |(length, _)| length);
+        let outside = progress.keys.iter().any(|(offset, _)| *offset >= progress.bytes);
+        (progress.bytes > length || outside)
+            .then(|| format!("{} bytes of epoch {}, whose file has {length}", progress.bytes, progress.epoch))
+    }
+
     pub(super) fn on_recorder(&mut self, camera: CameraId, message: RecorderToScribe) {
+        self.silence.heard(camera, self.clock.monotonic());
         match message {
             RecorderToScribe::Progress(progress) => {
+                if let Some(why) = self.is_impossible(camera, &progress) {
+                    if self.quotas.is_first_breach(Sender::Recorder(camera)) {
+                        let text = format!("its recorder reports what cannot be: {why}; such reports are ignored");
+                        self.alarm(EntryType::StreamDamaged, Some(camera), &text);
+                    }
+                    return;
+                }
                 let closed = progress.closed.then_some(progress.epoch);
                 if let Some(was_lost) = self.index.progress(camera, &progress) {
                     self.record(EntryType::CameraBack, Some(camera), &format!("was lost: {was_lost}"));
@@ -88,74 +143,33 @@ impl Scribe {
                     self.close_segment(camera, epoch);
                 }
             }
-            RecorderToScribe::Lost { since, until, mut cause } => {
+            RecorderToScribe::Lost { since, until, cause } => {
                 // A camera has a say in this text, and it goes into every answer about health.
-                cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
+                let cause = super::clean(&cause, CAUSE_BYTES_MAX);
+                // No account reaches beyond now.
+                let until = until.min(self.clock.utc() + AHEAD_MAX);
+                let since = since.min(until);
                 if self.index.lost(camera, &cause) {
                     self.alarm(EntryType::CameraLost, Some(camera), &cause);
                 }
                 self.cover(camera, since, until, Coverage::Lost, &cause);
             }
-            RecorderToScribe::Event(event) => self.take_event(event, Some(camera)),
+            RecorderToScribe::Event(event) => self.take_event(event, Sender::Recorder(camera)),
             RecorderToScribe::DiskFull => self.make_room(),
         }
     }
 
     pub(super) fn close_segment(&mut self, camera: CameraId, epoch: EpochNo) {
         self.index.set_state((camera, epoch), SegmentState::Closed);
-        self.book_state((camera, epoch), SegmentState::Closed);
+        if let (Some(books), Some((tail, ends))) = (&mut self.books, self.index.tail((camera, epoch))) {
+            books.segment_closed(tail, ends);
+        }
         self.record(EntryType::SegmentClosed, Some(camera), &format!("epoch {epoch}"));
         let done: Vec<u64> =
             self.followers.iter().filter(|(_, c, e)| (*c, *e) == (camera, epoch)).map(|(id, _, _)| *id).collect();
         self.followers.retain(|(_, c, e)| (*c, *e) != (camera, epoch));
         for id in done {
             self.tell_portal(ScribeToPortal::Closed { id }, None);
-        }
-    }
-
-    /// Brings rows up to what the files say, after PostgreSQL was away.
-    pub(super) fn replay_index(&mut self) {
-        for key in self.index.keys().collect::<Vec<_>>() {
-            if let Some(replayed) = index::scan_file(&self.store, key) {
-                self.book_scan(&replayed);
-            }
-        }
-    }
-
-    /// The account is written every ten seconds; what lies behind its end in the last segment of each camera was
-    /// recorded all the same.
-    pub(super) fn account_for_last_run(&mut self) {
-        for key in self.index.unfinished() {
-            if let Some(replayed) = index::scan_file(&self.store, key)
-                && let Some((from, until)) = replayed.pictures
-            {
-                self.cover(key.0, from, until, Coverage::Recorded, "");
-                // One that its recorder may be writing still stays open.
-                let over = self.index.segment(key).is_none_or(|segment| segment.row.ends <= self.clock.utc());
-                if over || replayed.finished {
-                    self.book_scan(&replayed);
-                }
-            }
-        }
-        self.compare_rows();
-    }
-
-    /// Rows that waited in the memory of a scribe that died are made again from the files.
-    pub(super) fn compare_rows(&mut self) {
-        let Some(books) = &mut self.books else { return };
-        let Ok(rows) = books.rows() else { return };
-        let (missing, to_scan) = self.index.compare(&rows, self.clock.utc());
-        missing.into_iter().for_each(|row| books.segment_opened(row));
-        for key in to_scan {
-            if let Some(replayed) = index::scan_file(&self.store, key) {
-                self.book_scan(&replayed);
-            }
-        }
-    }
-
-    pub(super) fn cover(&mut self, camera: CameraId, from: UtcNanos, until: UtcNanos, state: Coverage, cause: &str) {
-        if let Some(books) = &mut self.books {
-            books.cover(camera, from, until, state, cause);
         }
     }
 
@@ -171,13 +185,35 @@ impl Scribe {
         }
     }
 
-    /// What a scan of a file says goes into the index.
-    pub(super) fn book_scan(&mut self, replayed: &peri_store::fsck::Replayed) {
-        if self.index.running(replayed.row.key.0) == Some(replayed.row.key.1) {
+    /// Cameras that nobody speaks for are lost, not forgotten: their time is accounted for, and health shows it.
+    pub(super) fn notice_silence(&mut self, now: Duration) {
+        if !self.roster_complete || now.saturating_sub(self.silence.looked) < LOOK_EVERY {
             return;
         }
-        if let Some(books) = &mut self.books {
-            books.scanned(replayed.clone());
+        self.silence.looked = now;
+        let Some(roster) = &self.roster else { return };
+        let cameras: Vec<CameraId> = roster.cameras().filter(|c| c.registered && !c.removed).map(|c| c.id).collect();
+        let utc = self.clock.utc();
+        for camera in cameras {
+            let known = self.silence.heard.contains_key(&camera);
+            let heard = *self.silence.heard.entry(camera).or_insert(now);
+            let linked = self.recorders.contains_key(&camera);
+            if now.saturating_sub(heard) < if linked { MUTE } else { ABSENT } {
+                if !known
+                    && !self.recovery.holds(camera)
+                    && let Some(books) = &mut self.books
+                {
+                    books.begin_account(camera, utc);
+                }
+                continue;
+            }
+            let cause = if linked { "its recorder does not report" } else { "its recorder does not run" };
+            self.index.stopped(camera);
+            if self.index.lost(camera, cause) {
+                self.alarm(EntryType::CameraLost, Some(camera), cause);
+            }
+            let end = self.books.as_mut().and_then(|books| books.accounted_until(camera));
+            self.cover(camera, end.unwrap_or(utc), utc, Coverage::Lost, cause);
         }
     }
 
@@ -195,8 +231,13 @@ impl Scribe {
                     self.alarm(EntryType::StoreGap, None, &error.to_string());
                 }
             }
-            // Into the spool; the leaves of such an entry are not kept, because its number is not known yet.
-            Err(_) => self.enter(event),
+            // Into the spool; its number is not known yet, so the leaves are kept under the root.
+            Err(_) => {
+                self.enter(event);
+                if let Err(error) = self.store.write_leaves_of_root(&root, &leaves) {
+                    self.alarm(EntryType::StoreGap, None, &error.to_string());
+                }
+            }
         }
     }
 
@@ -210,11 +251,18 @@ impl Scribe {
         if let Some((since, spooled)) = flushed.came_back {
             let text = format!("PostgreSQL was away since {since}; {spooled} entries came from the spool");
             self.record(EntryType::SpoolReplayed, None, &text);
+            self.compare_due = self.roster_complete;
+        }
+        if let Some((first, count)) = flushed.refused {
+            let text =
+                format!("PostgreSQL refused {count} rows, which are given up; the first: {first}; run fsck --repair");
+            self.alarm(EntryType::StoreGap, None, &text);
         }
         if flushed.needs_replay {
             self.replay_index();
         }
-        if flushed.needs_rows {
+        self.read_again(&flushed.differing);
+        if flushed.answers {
             self.compare_rows();
         }
     }

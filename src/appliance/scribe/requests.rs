@@ -9,12 +9,13 @@ use peri_access::wire::{
     OpenedPage, Problem, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SignedRequest, SpanBody,
     decode_strict,
 };
-use peri_domain::{Action, EpochNo, Nonce, Pseudonym, UtcNanos, limits};
+use peri_domain::{Action, EpochNo, Fingerprint, Nonce, Pseudonym, UtcNanos, limits};
 use peri_ledger::{EntryType, Event};
+use peri_roster::{Roster, Statement, Verified};
 use peri_sandbox::clock::Clock as _;
 use peri_seal::record::EpochId;
 use peri_seal::{rng, wrap};
-use peri_store::coverage::Coverage;
+use peri_store::coverage::{Coverage, Span};
 use peri_store::retention::SegmentState;
 use std::os::fd::OwnedFd;
 
@@ -25,6 +26,8 @@ const SEGMENTS_PAGE: usize = 240;
 const COVERAGE_PAGE: usize = 120;
 /// Causes of lost cameras in one answer about health; beside them stand 512 cameras of 48 bytes and 50 alarms of 400.
 const HEALTH_CAUSES: usize = 16 * 1024;
+/// Questions that wait for keeper at once: four for each connection of portal.
+const WAITING_MAX: usize = 256;
 /// Longest purpose of an export.
 const PURPOSE_MAX: usize = 400;
 
@@ -42,7 +45,7 @@ fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
 
 impl Scribe {
     pub(super) fn hear_portal(&mut self) {
-        loop {
+        for _ in 0..super::MESSAGES_PER_TURN {
             let received = match &mut self.portal {
                 Some(link) => link.recv(),
                 None => return,
@@ -100,6 +103,9 @@ impl Scribe {
         if self.keeper.is_none() {
             return self.answer(portal_id, Err(away("keeper is restarting; try again in a moment")));
         }
+        if self.waiting.len() >= WAITING_MAX {
+            return self.answer(portal_id, Err(away("too many questions wait for keeper; try again in a moment")));
+        }
         let question = self.next_question;
         self.next_question += 1;
         self.waiting.insert(question, Waiting { portal_id, since: self.clock.monotonic() });
@@ -123,6 +129,10 @@ impl Scribe {
                         format!("it has {} bytes, at most {} are accepted", statement.len(), limits::STATEMENT_MAX);
                     return self.answer(id, Err(Problem::new(413, "too_long", "The statement is too long", detail)));
                 }
+                if let Err(problem) = self.is_for_here(&statement) {
+                    self.quotas.stranger(self.clock.monotonic());
+                    return self.answer(id, Err(problem));
+                }
                 self.ask_keeper(id, |question| ScribeToKeeper::Submit { id: question, statement });
             }
             Ask::Signed(request) => {
@@ -130,6 +140,22 @@ impl Scribe {
                     self.answer(id, answered);
                 }
             }
+        }
+    }
+
+    /// What is no statement, or one for another appliance, costs keeper nothing. All else keeper alone decides.
+    fn is_for_here(&self, bytes: &[u8]) -> Result<(), Problem> {
+        let refused =
+            |why: String| Err(Problem::new(409, "statement_refused", "The roster does not accept this statement", why));
+        match Statement::from_bytes(bytes) {
+            Err(error) => refused(error.to_string()),
+            Ok(statement) => match &self.identity {
+                Some(here) if statement.proposal().vm != here.vm => {
+                    let vm = statement.proposal().vm;
+                    refused(format!("it is for appliance {vm}, this is {}; send it there", here.vm))
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -143,6 +169,7 @@ impl Scribe {
         let principal = match decide::authenticate(roster, request) {
             Ok(principal) => principal,
             Err(denied) => {
+                self.quotas.stranger(self.clock.monotonic());
                 return Some(Err(Problem::new(401, "not_authenticated", "Not authenticated", denied.to_string())));
             }
         };
@@ -165,7 +192,7 @@ impl Scribe {
 
     /// Asks the one decision; a refusal goes to the ledger.
     fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
-        let now = self.clock.utc();
+        let now = self.now();
         self.allow_at(principal, action, object, now)
     }
 
@@ -219,7 +246,8 @@ impl Scribe {
         let fingerprint = principal.fingerprint();
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
         // The account must hold the right somewhere in the span; segments without it are left out below.
-        let now = self.clock.utc();
+        let now = self.now();
+        let windows = windows(roster, fingerprint, &body, now);
         let entitled = |from: UtcNanos, until: UtcNanos| {
             roster.grant_for(fingerprint, body.camera, body.action, from, until, now).is_ok()
         };
@@ -255,6 +283,7 @@ impl Scribe {
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         let coverage =
             db.db().coverage_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        let coverage = coverage.into_iter().flat_map(|span| clipped(span, &windows));
         for span in coverage {
             if page.coverage.len() >= COVERAGE_PAGE {
                 page.next = Some(page.next.map_or(span.starts, |next| next.min(span.starts)));
@@ -286,7 +315,7 @@ impl Scribe {
             let detail = "an export is entered with its purpose; give one";
             return Err(Problem::new(400, "no_purpose", "The purpose is missing", detail));
         }
-        let now = self.clock.utc();
+        let now = self.now();
         // An epoch that is over counts as running until its recorder reports; a viewer who follows asks right then, and is
         // told that there is nothing yet.
         let lasts = |epoch: &EpochNo| {
@@ -306,7 +335,7 @@ impl Scribe {
         }
         let Some(allowed) = allowed else {
             // Nothing of what was asked exists (any more). Whether the camera does is told to the entitled alone.
-            let now = self.clock.utc();
+            let now = self.now();
             let object = Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
             self.allow_at(principal, body.action, object, now)?;
             return Ok(encode(&OpenedPage { keys: Vec::new() }));
@@ -363,11 +392,15 @@ impl Scribe {
         let body: FetchBody = decode(body)?;
         let gone = || Problem::new(404, "no_segment", "No such recording", "it does not exist or is erased");
         let Some(object) = self.pictures(body.camera, body.epoch) else {
-            let now = self.clock.utc();
+            let now = self.now();
             let object = Object::Pictures { camera: body.camera, from: now, until: super::after(now), running: true };
             self.allow_at(principal, body.action, object, now)?;
             return Err(gone());
         };
+        if body.follow && self.index.running(body.camera) == Some(body.epoch) && body.action != Action::WatchLive {
+            let detail = "what is being recorded is followed with the right to the live picture; ask for that";
+            return Err(Problem::new(403, "not_live", "Only the live picture can be followed", detail));
+        }
         self.allow(principal, body.action, object)?;
         let segment = self.index.segment((body.camera, body.epoch)).ok_or_else(gone)?;
         let (known, ends) = (segment.row.bytes, segment.row.ends);
@@ -388,8 +421,9 @@ impl Scribe {
         if let Some(since) = self.books.as_ref().and_then(|books| books.away_since()) {
             notices.push(format!("PostgreSQL is away since {since}; entries go to the spool, disclosure is refused"));
         }
-        if self.index.unreadable > 0 {
-            notices.push(format!("{} segment files cannot be read; run `peri-appliance fsck`", self.index.unreadable));
+        if !self.index.damaged.is_empty() {
+            let count = self.index.damaged.len();
+            notices.push(format!("{count} segment files cannot be read; run `peri-appliance fsck`"));
         }
         let mut cameras = self.index.health();
         // One answer holds 512 cameras, and if all are lost, each gets a part of a sentence.
@@ -434,6 +468,34 @@ impl Scribe {
     }
 }
 
+/// When this key may do this to this camera, ascending and without overlap. The roster judges each grant as a whole, so
+/// every part of one that it allows is allowed.
+fn windows(roster: &Verified<Roster>, key: Fingerprint, body: &SpanBody, now: UtcNanos) -> Vec<(UtcNanos, UtcNanos)> {
+    let allowed = |(from, until): &(UtcNanos, UtcNanos)| {
+        roster.grant_for(key, body.camera, body.action, *from, *until, now).is_ok()
+    };
+    let grants = roster.grants().map(|(_, state)| (state.grant.from, state.until));
+    let mut all: Vec<_> = grants.filter(allowed).collect();
+    all.sort_unstable();
+    let mut windows: Vec<(UtcNanos, UtcNanos)> = Vec::new();
+    for (from, until) in all {
+        match windows.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(until),
+            _ => windows.push((from, until)),
+        }
+    }
+    windows
+}
+
+/// The parts of a span that lie in a window: when a camera was down is nobody's business who could not have looked.
+fn clipped(span: Span, windows: &[(UtcNanos, UtcNanos)]) -> impl Iterator<Item = Span> {
+    let part = move |(from, until): &(UtcNanos, UtcNanos)| {
+        let (starts, ends) = (span.starts.max(*from), span.ends.min(*until));
+        (starts < ends).then(|| Span { starts, ends, ..span.clone() })
+    };
+    windows.iter().filter_map(part)
+}
+
 /// Details of a disclosure.
 #[derive(Debug, minicbor::Encode, minicbor::Decode)]
 pub(super) struct DisclosureDetail {
@@ -463,4 +525,25 @@ where
     T: minicbor::Decode<'b, ()> + minicbor::Encode<()>,
 {
     decode_strict(body).map_err(|e| Problem::new(400, "malformed", "The request's body cannot be read", e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_cut_to_the_windows_of_the_grants() {
+        let span = |from, until| Span {
+            starts: UtcNanos(from),
+            ends: UtcNanos(until),
+            state: Coverage::Lost,
+            cause: "no answer".into(),
+        };
+        let windows = [(UtcNanos(10), UtcNanos(20)), (UtcNanos(30), UtcNanos(40))];
+        let cut = |from, until| clipped(span(from, until), &windows).collect::<Vec<_>>();
+        assert_eq!(cut(0, 100), [span(10, 20), span(30, 40)]);
+        assert_eq!(cut(12, 35), [span(12, 20), span(30, 35)]);
+        assert_eq!(cut(20, 30), []);
+        assert_eq!(cut(0, 10), []);
+    }
 }
