@@ -3,6 +3,7 @@
 //!
 //! A small TCP server built from `rtsp::server` replays packets that FFmpeg's encoder made and our packetiser cut, with
 //! FU-A, STAP-A, SEI, several slices, a change of picture size on the way, and loss.
+#![allow(clippy::disallowed_methods, reason = "a test looks at the same clock as everybody")]
 #![allow(clippy::unwrap_used)]
 
 use futures::StreamExt;
@@ -112,7 +113,7 @@ type Units = Vec<(u32, Vec<u8>)>;
 fn through_retina(address: SocketAddr) -> (Units, Option<(u32, u32)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let url = url::Url::parse(&format!("rtsp://{address}/live")).unwrap();
+        let url = Url::parse(&format!("rtsp://{address}/live")).unwrap();
         let credentials = retina::client::Credentials { username: "user".into(), password: "secret".into() };
         let options = retina::client::SessionOptions::default()
             .creds(Some(credentials))

@@ -89,7 +89,8 @@ fn killed_recorder_loses_seconds_and_the_segment_goes_on() {
     app.wait_recorded("footage", now() + secs(4));
     let (gap, runs) = account(app, from);
     // A fragment that was not whole yet, the start, the connection; the camera begins anew with a key picture.
-    assert!(gap < 2.0 && runs == 2, "{gap} s without a picture, {runs} runs");
+    // The seam of the looped source may lie inside and looks like one more run.
+    assert!(gap < 2.0 && (2..=3).contains(&runs), "{gap} s without a picture, {runs} runs");
 }
 
 #[test]

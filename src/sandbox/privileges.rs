@@ -293,7 +293,7 @@ mod tests {
             assert_eq!(status("Umask"), "0077");
             // SAFETY: reads a flag.
             assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
-            let core = nix::sys::resource::getrlimit(Resource::RLIMIT_CORE).unwrap();
+            let core = getrlimit(Resource::RLIMIT_CORE).unwrap();
             assert_eq!(core, (0, 0));
             let files: Vec<_> = (0..32).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
             assert!(files.len() < 16);

@@ -62,6 +62,8 @@ pub(super) struct Camera {
     not_before: Duration,
     /// Whether grants count; not while keeper's roster is shorter than it was.
     grants_count: bool,
+    /// The highest epoch that a recorder began.
+    begun: Option<EpochNo>,
     /// Authorizations computed since then.
     answers: u32,
     answers_since: Duration,
@@ -91,6 +93,7 @@ impl Camera {
             asked: None,
             not_before: Duration::ZERO,
             grants_count: true,
+            begun: None,
             answers: 0,
             answers_since: Duration::ZERO,
             fitting: None,
@@ -257,7 +260,10 @@ impl Camera {
     /// Forgets every epoch: the recorder has none (the clock was set back, or it lost them).
     fn forget_epochs(&mut self) {
         if self.asked.is_none() {
-            self.superseded.extend(self.epochs.drain(..).map(|epoch| epoch.no));
+            // What was begun holds pictures and stays; only an epoch that nobody recorded into is discarded later.
+            let begun = self.begun;
+            self.superseded
+                .extend(self.epochs.drain(..).map(|epoch| epoch.no).filter(|no| begun.is_none_or(|begun| *no > begun)));
             self.not_before = Duration::ZERO;
         }
     }
@@ -358,6 +364,7 @@ impl Camera {
                     reopen.extend(self.epochs.iter().map(|known| known.no).filter(|no| *no == epoch));
                 }
                 RecorderToKeeper::Began(no) => {
+                    self.begun = self.begun.max(Some(no));
                     while self.epochs.front().is_some_and(|front| front.no < no) && self.epochs.len() > 1 {
                         self.epochs.pop_front();
                     }

@@ -69,7 +69,12 @@ impl Scribe {
     }
 
     pub(super) fn discard(&mut self, camera: CameraId, epoch: EpochNo) {
-        // Head and X of an epoch that nobody recorded into: no picture is lost.
+        // Head and X of an epoch that nobody recorded into: no picture is lost. Whatever keeper says, one that holds
+        // fragments stays: erasing pictures is retention's business.
+        let recorded = self.index.segment((camera, epoch)).is_some_and(|segment| segment.used);
+        if recorded || self.index.running(camera) == Some(epoch) {
+            return;
+        }
         let _ = self.xfile.drop_keys(&[(camera, epoch)]);
         let _ = self.store.unlink(camera, epoch);
         self.index.remove((camera, epoch));
