@@ -29,7 +29,7 @@ use index::Index;
 use peri_access::Nonces;
 use peri_domain::{CameraId, EpochNo, Nonce, UtcNanos, VmId, limits};
 use peri_ledger::{EntryType, LedgerKeys};
-use peri_roster::{Anchor, Roster, RosterSet, Verified};
+use peri_roster::{Anchor, Roster, RosterSet, Statement, Verified};
 use peri_sandbox::clock::{Clock, JumpDetector, SystemClock};
 use peri_sandbox::durable::{self, Dir};
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
@@ -39,7 +39,7 @@ use peri_store::schema::Endpoint;
 use peri_store::segments::SegmentStore;
 use peri_store::xfile::disk::DiskKeys;
 use peri_store::xfile::{SLOTS_DEFAULT, XFile};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -293,8 +293,16 @@ impl Scribe {
 
     /// The last entries go out before the process ends; what does not reach PostgreSQL lies in the spool.
     fn farewell(&mut self) {
+        // Keeper and recorders stopped before: their last words lie in the links.
+        self.hear_keeper();
+        let tokens: Vec<u64> = self.recorders.values().map(|recorder| recorder.token.0).collect();
+        tokens.into_iter().for_each(|token| self.hear_recorder(token));
         self.write_tails();
         self.flush_books();
+        if let Some(books) = &mut self.books {
+            // Away: the next start makes the rows from the files.
+            let _ = books.write_index();
+        }
     }
 
     fn has_waiting(&self) -> bool {
@@ -480,10 +488,11 @@ impl Scribe {
         }
         self.statements.push(statement.to_vec());
         self.roster_of = None;
-        if let Some(books) = &mut self.books {
-            books.statement(statement);
-        }
         if self.roster_complete {
+            // What keeper says again at a start is compared with the database before anything of it is written there.
+            if let Some(books) = &mut self.books {
+                books.statement(statement);
+            }
             self.renew_roster();
             let text = self.roster.as_ref().map(|r| format!("{} statements, head {}", r.len(), r.head()));
             self.record(EntryType::RosterAccepted, None, &text.unwrap_or_default());
@@ -513,20 +522,32 @@ impl Scribe {
     fn compare_database(&mut self) {
         self.compare_due = true;
         let Some(books) = &mut self.books else { return };
-        // What keeper just sent is on its way into the database: first it goes there.
-        let Ok(stored) = books.write_index().and_then(|()| books.db().statements()) else { return };
+        let Ok(stored) = books.db().statements() else { return };
         self.compare_due = false;
         let Some(set) = &self.roster_set else { return };
+        let known: BTreeSet<&[u8]> = self.statements.iter().map(Vec::as_slice).collect();
+        let mut present: BTreeSet<&[u8]> = stored.iter().map(Vec::as_slice).collect();
         let mut copy = RosterSet::new(*set.anchor());
         let mut foreign = Vec::new();
-        for statement in stored {
-            let known = self.statements.contains(&statement);
-            if copy.insert(&statement).is_err() || !known {
-                foreign.push(statement);
+        for statement in &stored {
+            if copy.insert(statement).is_err() || !known.contains(statement.as_slice()) {
+                foreign.push(statement.clone());
             }
         }
+        // What was accepted since is on its way and not missing.
+        for statement in books.waiting_statements() {
+            if present.insert(statement) {
+                let _ = copy.insert(statement);
+            }
+        }
+        let lost: Vec<Vec<u8>> = self.statements.iter().filter(|s| !present.contains(s.as_slice())).cloned().collect();
         let mark = copy.mark();
-        self.tell_keeper(ScribeToKeeper::DatabaseRoster { head: mark.head, len: mark.count }, None);
+        // What is there beside keeper's counts although it has no effect, and so is not in the head: somebody put it there.
+        let effective = |bytes: &[u8]| Statement::from_bytes(bytes).is_ok_and(|s| copy.effective().contains(&s.hash()));
+        let idle = foreign.iter().filter(|bytes| !known.contains(bytes.as_slice()) && !effective(bytes)).count();
+        let len = mark.count + idle as u64;
+        lost.iter().for_each(|statement| books.statement(statement));
+        self.tell_keeper(ScribeToKeeper::DatabaseRoster { head: mark.head, len }, None);
         for statement in foreign {
             let id = self.next_question;
             self.next_question += 1;

@@ -197,7 +197,8 @@ pub fn read_segment(file: &File) -> Result<(Replayed, ScanEnd), ReadSegmentError
     let mut key_pictures = Vec::new();
     let mut pictures: Option<(UtcNanos, UtcNanos)> = None;
     while let Some(entry) = scan.next_entry()? {
-        if entry.header.kind != peri_seal::segment::FragmentKind::Media {
+        // The empty final fragment is no picture, and its time is that of the switch.
+        if entry.header.kind != peri_seal::segment::FragmentKind::Media || entry.header.len == 0 {
             continue;
         }
         if entry.header.key {

@@ -187,6 +187,11 @@ impl Books {
         self.statements.push(statement.to_vec());
     }
 
+    /// Statements that are not in the database yet.
+    pub(super) fn waiting_statements(&self) -> impl Iterator<Item = &[u8]> {
+        self.statements.iter().map(Vec::as_slice)
+    }
+
     pub(super) fn segment_opened(&mut self, row: SegmentRow) {
         if self.opened.len() < WAITING_MAX {
             self.opened.push(row);

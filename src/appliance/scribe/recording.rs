@@ -9,7 +9,7 @@ use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_store::coverage::Coverage;
 use peri_store::retention::SegmentState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How far a recorder's time may lie ahead of scribe's: one machine, one clock, and a step of it in between.
@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     heard: BTreeMap<CameraId, Duration>,
+    /// Cameras whose account has begun.
+    begun: BTreeSet<CameraId>,
     looked: Duration,
 }
 
@@ -200,16 +202,16 @@ impl Scribe {
         let cameras: Vec<CameraId> = roster.cameras().filter(|c| c.registered && !c.removed).map(|c| c.id).collect();
         let utc = self.clock.utc();
         for camera in cameras {
-            let known = self.silence.heard.contains_key(&camera);
+            if !self.recovery.holds(camera)
+                && !self.silence.begun.contains(&camera)
+                && let Some(books) = &mut self.books
+            {
+                books.begin_account(camera, utc);
+                self.silence.begun.insert(camera);
+            }
             let heard = *self.silence.heard.entry(camera).or_insert(now);
             let linked = self.recorders.contains_key(&camera);
             if now.saturating_sub(heard) < if linked { MUTE } else { ABSENT } {
-                if !known
-                    && !self.recovery.holds(camera)
-                    && let Some(books) = &mut self.books
-                {
-                    books.begin_account(camera, utc);
-                }
                 continue;
             }
             let cause = if linked { "its recorder does not report" } else { "its recorder does not run" };

@@ -1,5 +1,6 @@
 //! Portal's questions: each is checked here again, whatever portal says about it.
 
+use super::quota::Sender;
 use super::{EventDetail, PortalLink, Scribe, Waiting, salt};
 use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal};
 use peri_access::Allowed;
@@ -130,7 +131,7 @@ impl Scribe {
                     return self.answer(id, Err(Problem::new(413, "too_long", "The statement is too long", detail)));
                 }
                 if let Err(problem) = self.is_for_here(&statement) {
-                    self.quotas.stranger(self.clock.monotonic());
+                    self.enter_misdirected(&statement, &problem);
                     return self.answer(id, Err(problem));
                 }
                 self.ask_keeper(id, |question| ScribeToKeeper::Submit { id: question, statement });
@@ -156,6 +157,18 @@ impl Scribe {
                 }
                 _ => Ok(()),
             },
+        }
+    }
+
+    /// A statement that names a key in office is entered, within bounds, because its signature was not looked at; all else is
+    /// counted.
+    fn enter_misdirected(&mut self, bytes: &[u8], problem: &Problem) {
+        let now = self.clock.monotonic();
+        let owned = |signer| self.roster.as_ref().is_some_and(|roster| roster.owner(signer).is_some());
+        if !Statement::from_bytes(bytes).is_ok_and(|statement| statement.signers().any(owned)) {
+            self.quotas.stranger(now);
+        } else if self.quotas.take(Sender::Keeper, EntryType::RosterRefused, now) {
+            self.record(EntryType::RosterRefused, None, &problem.detail);
         }
     }
 
@@ -443,9 +456,9 @@ impl Scribe {
     fn read_ledger(&mut self, principal: Principal, body: &[u8]) -> Answered {
         let body: LedgerBody = decode(body)?;
         self.allow(principal, Action::ReadLedger, Object::Ledger)?;
-        let (monotonic, utc) = (self.clock.monotonic(), self.clock.utc());
+        // With everything that follows from it: an outage that ends here must be told too.
+        self.flush_books();
         let books = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
-        books.flush(monotonic, utc);
         let mut room = ANSWER_MAX;
         let entries = books.db().entries(body.from).map_err(|e| away(&e.to_string()))?;
         let mut page = LedgerPage { entries: Vec::new(), size: 0, checkpoint: String::new() };
