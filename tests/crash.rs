@@ -102,8 +102,10 @@ impl Stage {
         }
         assert!(!desk.entries("rev").contains(&EntryType::SandboxViolation), "{}", self.appliance.log());
         assert!(!self.appliance.log().contains("panicked"), "{}", self.appliance.log());
-        let told =
-            superuser(&self.appliance, "SELECT leaf, encode(detail, 'escape') FROM peri.ledger_detail ORDER BY leaf");
+        let told = superuser(
+            &self.appliance,
+            "SELECT leaf_index, encode(detail, 'escape') FROM peri.ledger_detail ORDER BY leaf_index",
+        );
         assert_eq!(self.appliance.stop(), 0);
         fsck_is_clean(&self.appliance, &accounts, &told);
     }
