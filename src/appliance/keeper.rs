@@ -15,7 +15,7 @@ mod epoch;
 mod files;
 
 use crate::boot::{self, Control};
-use crate::link::Link;
+use crate::link::{self, Link, MESSAGES_PER_TURN};
 use crate::message::{
     Event, KeeperToRecorder, KeeperToScribe, Order, Peer, RecorderToKeeper, Report, ScribeToKeeper, Start,
 };
@@ -249,19 +249,9 @@ impl Keeper {
     }
 
     fn hear_scribe(&mut self) {
-        loop {
-            let received = match &mut self.scribe {
-                Some(link) => link.recv(),
-                None => return,
-            };
-            match received {
-                Ok(Some((message, fd))) => self.on_scribe(message, fd),
-                Ok(None) => return,
-                Err(_) => {
-                    self.scribe = None;
-                    return;
-                }
-            }
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((message, fd)) = link::next_of(&mut self.scribe) else { return };
+            self.on_scribe(message, fd);
         }
     }
 
@@ -304,7 +294,6 @@ impl Keeper {
                 let certificate = minicbor::to_vec(&certificate).expect("encoding into a Vec cannot fail").into();
                 self.tell_scribe(KeeperToScribe::Certified { id, certificate });
             }
-            ScribeToKeeper::Hello => {}
         }
     }
 

@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Messages waiting for a slow peer: a start of keeper streams its roster page by page, everything else is a handful.
 const QUEUE_MAX: usize = 32_768;
 
+/// Messages of one link taken in one turn: a peer that was taken over must not keep a role from the others.
+pub(crate) const MESSAGES_PER_TURN: usize = 64;
+
 /// Why a link is dead; its owner drops it and waits for the supervisor to bring a new one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -98,6 +101,21 @@ impl<Tx: Encode<()>, Rx: Encode<()> + for<'b> Decode<'b, ()>> Link<Tx, Rx> {
     /// The link is dead.
     pub(crate) fn recv(&mut self) -> Result<Option<(Rx, Option<OwnedFd>)>, LinkError> {
         Ok(self.typed.recv_with()?.map(|(message, mut fds)| (message, fds.pop())))
+    }
+}
+
+/// The next message of a link that may be gone; one that dies now is dropped, and the supervisor brings another.
+pub(crate) fn next_of<Tx, Rx>(slot: &mut Option<Link<Tx, Rx>>) -> Option<(Rx, Option<OwnedFd>)>
+where
+    Tx: Encode<()>,
+    Rx: Encode<()> + for<'b> Decode<'b, ()>,
+{
+    match slot.as_mut()?.recv() {
+        Ok(received) => received,
+        Err(_) => {
+            *slot = None;
+            None
+        }
     }
 }
 

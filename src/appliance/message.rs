@@ -358,9 +358,6 @@ pub enum ScribeToKeeper {
         #[n(3)]
         notices: Vec<String>,
     },
-    /// Highest epoch number known for each camera is scribe's business; nothing else travels.
-    #[n(6)]
-    Hello,
 }
 
 /// Keeper → recorder.

@@ -16,7 +16,7 @@ mod tls;
 mod writer;
 
 use crate::boot::{self, Control};
-use crate::link::Link;
+use crate::link::{self, Link, MESSAGES_PER_TURN};
 use crate::message::{
     AuthQuestion, CameraSetup, Event, KeeperToRecorder, Order, Peer, RecorderToKeeper, RecorderToScribe, Report,
     ScribeToRecorder, Start,
@@ -72,7 +72,6 @@ struct Recorder {
     lost: Option<String>,
     lost_since: UtcNanos,
     lost_reported: Duration,
-    announced: Option<String>,
     asked_epoch: Duration,
     had_keeper: bool,
     had_scribe: bool,
@@ -108,7 +107,6 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         lost: Some("the recorder is starting".into()),
         lost_since: now,
         lost_reported: clock.monotonic(),
-        announced: None,
         asked_epoch: clock.monotonic(),
         had_keeper: false,
         had_scribe: false,
@@ -183,7 +181,6 @@ impl Recorder {
                 let link = ScribeLink::new(fd);
                 self.poller.add(&link, SCRIBE, Interest::Read)?;
                 self.scribe = Some(link);
-                self.announced = None;
             }
             (Order::Stop, _) => return Ok(true),
             _ => {}
@@ -247,7 +244,6 @@ impl Recorder {
                 {
                     self.tell_scribe(RecorderToScribe::Lost { since: self.lost_since, until: progress.from, cause });
                 }
-                self.announced = None;
                 self.lost_since = progress.until;
             }
             self.tell_scribe(RecorderToScribe::Progress(progress));
@@ -363,19 +359,9 @@ impl Recorder {
     }
 
     fn hear_keeper(&mut self) {
-        loop {
-            let received = match &mut self.keeper {
-                Some(link) => link.recv(),
-                None => return,
-            };
-            match received {
-                Ok(Some((message, fd))) => self.on_keeper(message, fd),
-                Ok(None) => return,
-                Err(_) => {
-                    self.keeper = None;
-                    return;
-                }
-            }
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((message, fd)) = link::next_of(&mut self.keeper) else { return };
+            self.on_keeper(message, fd);
         }
     }
 
@@ -407,22 +393,14 @@ impl Recorder {
     }
 
     fn hear_scribe(&mut self) {
-        loop {
-            let received = match &mut self.scribe {
-                Some(link) => link.recv(),
-                None => return,
-            };
-            match received {
-                Ok(Some((ScribeToRecorder::Room, _))) => self.writer.pause(None),
-                Ok(Some((ScribeToRecorder::Full, _))) => {
+        for _ in 0..MESSAGES_PER_TURN {
+            match link::next_of(&mut self.scribe) {
+                Some((ScribeToRecorder::Room, _)) => self.writer.pause(None),
+                Some((ScribeToRecorder::Full, _)) => {
                     self.writer.pause(Some("disk full"));
                     self.lose("disk full".into());
                 }
-                Ok(None) => return,
-                Err(_) => {
-                    self.scribe = None;
-                    return;
-                }
+                None => return,
             }
         }
     }

@@ -17,7 +17,7 @@ mod requests;
 mod tail;
 
 use crate::boot::{self, Control};
-use crate::link::Link;
+use crate::link::{self, Link, MESSAGES_PER_TURN};
 use crate::message::{
     Event, KeeperToScribe, Order, Peer, PortalToScribe, RecorderToScribe, Report, ScribeStart, ScribeToKeeper,
     ScribeToPortal, ScribeToRecorder, Start,
@@ -52,8 +52,6 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 const RELEASED: UtcNanos = UtcNanos::from_secs(1_767_225_600); // 2026-01-01
 /// An appliance that was off for longer, or whose clock leapt: one of the two must be looked at.
 const AWAY_MAX: Duration = Duration::from_secs(30 * 86_400);
-/// Messages taken from one link before the others have their turn.
-const MESSAGES_PER_TURN: usize = 64;
 /// Books that could not be opened are tried again after so long.
 const BOOKS_RETRY: Duration = Duration::from_secs(5);
 /// Roster statements may come and questions wait; a keeper that does not answer so long has lost them.
@@ -368,20 +366,13 @@ impl Scribe {
     }
 
     fn hear_keeper(&mut self) {
+        let had = self.keeper.is_some();
         for _ in 0..MESSAGES_PER_TURN {
-            let received = match &mut self.keeper {
-                Some(link) => link.recv(),
-                None => return,
-            };
-            match received {
-                Ok(Some((message, _))) => self.on_keeper(message),
-                Ok(None) => return,
-                Err(_) => {
-                    self.keeper = None;
-                    self.fail_waiting("keeper restarted; send the statement again");
-                    return;
-                }
-            }
+            let Some((message, _)) = link::next_of(&mut self.keeper) else { break };
+            self.on_keeper(message);
+        }
+        if had && self.keeper.is_none() {
+            self.fail_waiting("keeper restarted; send the statement again");
         }
     }
 

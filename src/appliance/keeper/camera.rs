@@ -3,7 +3,7 @@
 use super::RecorderLink;
 use super::epoch::{Audience, AudienceError, Epoch, end_of, make};
 use super::files::Identity;
-use crate::link::LinkError;
+use crate::link::{LinkError, MESSAGES_PER_TURN};
 use crate::message::{
     AuthQuestion, CameraSetup, CameraTrust, EpochHandout, KeeperToRecorder, KeeperToScribe, RecorderToKeeper,
     SecretBytes, SecretText,
@@ -29,8 +29,6 @@ const LINGER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(2);
 /// A preparation without answer is asked again after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Messages of one recorder taken in one turn: a hostile one must not keep keeper from the others.
-const MESSAGES_PER_TURN: usize = 32;
 /// Authorizations within [`ANSWERS_WITHIN`]: a dialogue takes five, and a camera that flaps tries twice a second.
 const ANSWERS_MAX: u32 = 120;
 /// See [`ANSWERS_MAX`].

@@ -89,7 +89,7 @@ impl Scribe {
         else {
             return;
         };
-        for _ in 0..super::MESSAGES_PER_TURN {
+        for _ in 0..crate::link::MESSAGES_PER_TURN {
             let Some(recorder) = self.recorders.get_mut(&camera) else { return };
             match recorder.link.recv() {
                 Ok(Some((message, _))) => self.on_recorder(camera, message),

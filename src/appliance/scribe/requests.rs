@@ -2,6 +2,7 @@
 
 use super::quota::Sender;
 use super::{EventDetail, PortalLink, Scribe, Waiting, salt};
+use crate::link::{self, MESSAGES_PER_TURN};
 use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal};
 use peri_access::Allowed;
 use peri_access::decide::{self, Denied, Object, Principal};
@@ -46,19 +47,9 @@ fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
 
 impl Scribe {
     pub(super) fn hear_portal(&mut self) {
-        for _ in 0..super::MESSAGES_PER_TURN {
-            let received = match &mut self.portal {
-                Some(link) => link.recv(),
-                None => return,
-            };
-            match received {
-                Ok(Some((PortalToScribe { id, ask }, _))) => self.on_ask(id, ask),
-                Ok(None) => return,
-                Err(_) => {
-                    self.portal = None;
-                    return;
-                }
-            }
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some((PortalToScribe { id, ask }, _)) = link::next_of(&mut self.portal) else { return };
+            self.on_ask(id, ask);
         }
     }
 
