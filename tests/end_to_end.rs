@@ -6,13 +6,18 @@
 //! `bad_input.rs` and `outages.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod attack;
 mod support;
 
+use attack::camera::{Conn, Request, SDP, Scripted, pictures};
 use peri_access::wire::{FetchBody, Method, OpenBody, OpenedPage};
 use peri_client::conn::ConnError;
 use peri_domain::{Action, UtcNanos};
 use peri_seal::scan::read_head;
+use std::io;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::*;
 
 struct House {
@@ -211,4 +216,89 @@ fn revoked_viewer_opens_nothing_of_later_epochs() {
     }
     let pictures = video::frame_hashes(&exported("footage", revoked - secs(2), 9));
     assert_eq!(video::runs_in_source(&pictures).len(), 1, "the change of epoch lost a picture for the others");
+}
+
+/// SETUPs of the sound track of [`talker`].
+static SOUND_ASKED: AtomicUsize = AtomicUsize::new(0);
+
+/// A camera that offers sound before pictures, and would send it to whoever sets it up.
+fn talker(conn: &mut Conn, mut request: Request) -> io::Result<()> {
+    let (head, video) = SDP.split_at(SDP.find("m=video").expect("it has pictures"));
+    let sdp = format!("{head}m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=control:sound\r\n{video}");
+    while request.method != "PLAY" {
+        if request.method == "SETUP" && request.text.contains("/sound") {
+            SOUND_ASKED.fetch_add(1, Ordering::Relaxed);
+        }
+        conn.honest(&request, &sdp)?;
+        request = conn.request()?;
+    }
+    conn.honest(&request, &sdp)?;
+    conn.roll(0, secs(3600)).map(drop)
+}
+
+#[test]
+fn sound_that_a_camera_offers_is_never_asked_for_and_is_in_no_film() {
+    if quick() {
+        return;
+    }
+    pictures();
+    let House { app, .. } = house();
+    let camera = Scripted::start(&[("talker", talker)]);
+    let url = camera.url(0, "talker");
+    app.home.camera(&CameraSpec { name: "talker", url: &url, pin: None, login: None, beside: None });
+    app.home.grant("guard", "talker", "export");
+    let granted = now();
+    let film = exported("talker", granted + secs(7), 2);
+    let probed = video::probe(&film);
+    let streams = probed["streams"].as_array().unwrap();
+    assert_eq!(streams.iter().map(|s| &s["codec_type"]).collect::<Vec<_>>(), ["video"]);
+    assert!(camera.connections("talker") > 0);
+    assert_eq!(SOUND_ASKED.load(Ordering::Relaxed), 0, "the recorder set up a sound track");
+}
+
+#[test]
+fn a_disclosure_waits_until_its_entry_is_durable() {
+    if quick() {
+        return;
+    }
+    let House { app, from, .. } = house();
+    let guard = raw::key(&app.home, "guard");
+    let camera = raw::camera(app, "clock");
+    app.wait_recorded("clock", *from + secs(3));
+    let epoch = raw::segments(app, &guard, camera, *from, *from + secs(2)).unwrap()[0].epoch;
+    let intents = || app.home.ledger(0)["kinds"]["export_intent"].as_u64().unwrap_or(0);
+    let (mut connection, certificate) = raw::connect(&app.socket());
+    let mut open = || {
+        let body =
+            OpenBody { camera, epochs: vec![epoch], action: Action::Export, purpose: "the order of things".into() };
+        let answer: Result<OpenedPage, ConnError> = connection.request(certificate.vm, Method::Open, &body, &guard);
+        answer
+    };
+    let before = intents();
+    // Nothing can be entered while somebody else holds the row that orders appends.
+    let mut holder = Command::new("runuser")
+        .args(["-u", "peri-postgres", "--", "psql", "-X", "-q", "-U", "postgres", "-d", "peri", "-h"])
+        .arg(app.dir().join("run/postgres"))
+        .args(["-c", "BEGIN; LOCK peri.ledger_head; SELECT 'held' FROM pg_sleep(3); COMMIT"])
+        .current_dir("/")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'peri.ledger_head'::regclass AND granted \
+                  AND mode = 'AccessExclusiveLock'";
+    wait_for("the lock is held", secs(2), || (attack::superuser(app, locked) == "1").then_some(()));
+    match open() {
+        Ok(page) => {
+            assert_eq!(page.keys.len(), 1);
+            let held = attack::superuser(app, locked);
+            assert_eq!(held, "0", "X was given while its entry could not be written");
+        }
+        Err(ConnError::Refused(problem)) => assert_eq!(problem.status, 503, "{problem}"),
+        Err(other) => panic!("{other}"),
+    }
+    assert!(holder.wait().unwrap().success());
+    let opened = wait_for("it is given once the ledger can take the entry", secs(20), || open().ok());
+    assert_eq!(opened.keys.len(), 1);
+    // Each answer has its entry; a refused question may have one too.
+    assert!(intents() > before, "X was given without an entry");
 }

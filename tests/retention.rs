@@ -1,7 +1,6 @@
-//! T16, T17, T19: what is past its time opens for nobody, a full disk takes the oldest first and says so, and a day of 25
-//! or 23 hours has just so many.
+//! T17, T19: what is past its time opens for nobody, and a full disk takes the oldest first and says so.
 //!
-//! What does not belong: holds, early erasure by custodians, the parser of times alone.
+//! What does not belong: holds, early erasure by custodians.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod attack;
@@ -10,7 +9,6 @@ mod support;
 use attack::camera::{Scripted, good};
 use attack::{Desk, now, segment_files, total, until};
 use peri_access::wire::CoverageKind;
-use peri_client::times;
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
 use peri_ledger::EntryType;
 use peri_open::segment::Expected;
@@ -20,10 +18,7 @@ use peri_sandbox::durable::Dir as DataDir;
 use peri_seal::record::EpochRecord;
 use peri_seal::secret::{EpochSecret, XSecret};
 use peri_seal::wrap::{Wrap, WrapKind};
-use peri_store::coverage::{Book, Coverage};
-use peri_store::retention::{SegmentRow, SegmentState};
 use peri_store::root::tpm::TpmNv;
-use peri_store::testdb::TestDb;
 use peri_store::xfile::disk::DiskKeys;
 use peri_store::xfile::{SLOTS_DEFAULT, XFile, evidence};
 use std::collections::BTreeMap;
@@ -328,95 +323,4 @@ fn a_full_disk_takes_the_oldest_first_and_says_so_and_recording_comes_back() {
     assert_eq!(appliance.stop(), 0);
     let checked = appliance.fsck(&[]);
     assert!(checked.status.success(), "{}{}", String::from_utf8_lossy(&checked.stdout), appliance.log());
-}
-
-fn time(text: &str) -> UtcNanos {
-    times::parse(text, UtcNanos(0)).unwrap()
-}
-
-/// Berlin's day of 25 hours, and its day of 23.
-const DAYS: [(&str, &str, u64); 2] = [
-    ("2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00", 25),
-    ("2027-03-28T00:00:00+01:00", "2027-03-29T00:00:00+02:00", 23),
-];
-
-#[test]
-fn a_day_of_25_or_23_hours_is_accounted_and_found_hour_by_hour() {
-    const CAMERA: CameraId = CameraId([16; 16]);
-    let cluster = TestDb::start();
-    let mut db = cluster.db("dst.test");
-    let mut book = Book::new();
-    let mut epoch = 0;
-    for (from, until, hours) in DAYS {
-        let (from, until) = (time(from), time(until));
-        assert_eq!(until.saturating_since(from), secs(hours * 3600));
-        // Local noon to local noon as a person would ask for it, in either offset, is one span.
-        assert_eq!(times::parse_span(&from.to_string(), &until.to_string(), UtcNanos(0)).unwrap(), (from, until));
-        book.begin(CAMERA, from);
-        book.report(CAMERA, from, Coverage::Lost, "between the days");
-        let lost = from + secs(2 * 3600 + 1800)..from + secs(2 * 3600 + 1860);
-        let mut at = from;
-        while at < until {
-            let next = at + secs(900);
-            epoch += 1;
-            db.segment_opened(&SegmentRow {
-                key: (CAMERA, EpochNo(epoch)),
-                starts: at,
-                ends: next,
-                bytes: 1,
-                state: SegmentState::Open,
-                record_hash: Hash([1; 32]),
-                commit_x: Hash([2; 32]),
-            })
-            .unwrap();
-            if at == lost.start {
-                book.report(CAMERA, lost.end, Coverage::Lost, "a minute without the camera");
-            }
-            book.report(CAMERA, next, Coverage::Recorded, "");
-            at = next;
-        }
-        book.flush(&mut db).unwrap();
-        let account = db.coverage_between(CAMERA, from, until).unwrap();
-        for pair in account.windows(2) {
-            assert_eq!(pair[0].ends, pair[1].starts);
-        }
-        let sum = |state| -> Duration {
-            let stretches = account.iter().filter(|span| span.state == state);
-            stretches.map(|span| span.ends.min(until).saturating_since(span.starts.max(from))).sum()
-        };
-        assert_eq!(sum(Coverage::Lost), secs(60));
-        assert_eq!(sum(Coverage::Recorded), secs(hours * 3600 - 60));
-        let segments = db.segments_between(CAMERA, from, until).unwrap();
-        assert_eq!(segments.len() as u64, hours * 4, "every quarter of an hour once");
-        assert!(segments.windows(2).all(|pair| pair[0].ends == pair[1].starts));
-    }
-
-    // Half past two comes twice in October, and each is its own hour.
-    let mut quarter = |from: &str, until: &str| {
-        let (from, until) = times::parse_span(from, until, UtcNanos(0)).unwrap();
-        db.segments_between(CAMERA, from, until).unwrap().iter().map(|row| row.starts).collect::<Vec<_>>()
-    };
-    let summer = quarter("2026-10-25T02:30:00+02:00", "2026-10-25T02:45:00+02:00");
-    let winter = quarter("2026-10-25T02:30:00+01:00", "2026-10-25T02:45:00+01:00");
-    assert_eq!(summer, [time("2026-10-25T00:30:00Z")]);
-    assert_eq!(winter, [time("2026-10-25T01:30:00Z")]);
-    assert_eq!(quarter("2026-10-25T02:00:00+02:00", "2026-10-25T03:00:00+01:00").len(), 8, "both hours");
-    // In March the clock goes from two to three: a quarter before and after the edge follow each other.
-    let over = quarter("2027-03-28T01:45:00+01:00", "2027-03-28T03:15:00+02:00");
-    assert_eq!(over, [time("2027-03-28T00:45:00Z"), time("2027-03-28T01:00:00Z")]);
-    // A local time alone would be two instants or none.
-    for bare in ["2026-10-25T02:30:00", "2027-03-28 02:30", "2027-03-28T02:30:00 Europe/Berlin"] {
-        assert!(times::parse(bare, UtcNanos(0)).is_err(), "{bare}");
-    }
-    // Nothing in the schema knows a local time.
-    let mut client = peri_store::schema::Endpoint::superuser(cluster.socket_dir()).connect().unwrap();
-    let local = client
-        .query(
-            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema LIKE 'peri%' \
-             AND data_type IN ('timestamp without time zone', 'time without time zone', 'time with time zone', 'date', \
-             'interval')",
-            &[],
-        )
-        .unwrap();
-    assert_eq!(local.len(), 0, "{local:?}");
 }

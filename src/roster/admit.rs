@@ -17,7 +17,7 @@ use crate::set::{Inserted, RosterSet};
 use crate::signers::{Standing, suffice};
 use crate::statement::{Proposal, Statement};
 use core::time::Duration;
-use peri_domain::limits::{CAMERAS_MAX, PROPOSAL_OPEN_MAX, STATEMENTS_MAX};
+use peri_domain::limits::{CAMERAS_MAX, PROPOSAL_OPEN_MAX, RECIPIENTS_MAX, STATEMENTS_MAX};
 use peri_domain::{AccountId, CameraId, Fingerprint, Role, UtcNanos};
 use peri_seal::keys::UserPublic;
 
@@ -60,6 +60,11 @@ impl RosterSet {
         crate::apply::ready(&before.roster, &proposal.body)?;
         crate::apply::apply(&mut before.roster.clone(), proposal)?;
         // … then as part of the whole, as every reader will derive it.
+        let reach = match &proposal.body {
+            Body::Grant(grant) => Some(grant.cameras.clone()),
+            Body::GrantRenewal(_) => Some(Cameras::All),
+            _ => None,
+        };
 
         self.put(id, copy);
         let after = self.evaluation();
@@ -68,7 +73,11 @@ impl RosterSet {
                 .effective
                 .iter()
                 .find(|old| after.effective.binary_search(old).is_err())
-                .map(|other| RosterError::Undoes { other: *other }),
+                .map(|other| RosterError::Undoes { other: *other })
+                .or_else(|| {
+                    let found = after.roster.crowd(reach.as_ref()?, now)?;
+                    Some(RosterError::TooManyRecipients { found, max: RECIPIENTS_MAX })
+                }),
             Some(Status::Waiting(why) | Status::Void(why)) => Some(why.clone()),
             None => Some(RosterError::Waiting { what: "itself".into() }),
         };

@@ -71,6 +71,17 @@ pub enum RosterError {
         /// The limit.
         max: usize,
     },
+    /// A grant more than an epoch is wrapped to.
+    #[error(
+        "with this grant {found} people could look at one camera at the same time, more than {max}; end other grants \
+         first, or give the control room a post key"
+    )]
+    TooManyRecipients {
+        /// People.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
     /// Too few of those who must sign.
     #[error("{case} is signed by {have} of {need} who must sign it: {who}; collect the missing signatures")]
     NeedsSigners {

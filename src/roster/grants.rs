@@ -5,10 +5,12 @@
 //! alone. Windows include their first moment and exclude their last. Custodians, administrators and auditors appear
 //! nowhere here. What does not belong: proofs of who asks, and wraps themselves.
 
+use crate::body::Cameras;
 use crate::roster::{Account, Camera, GrantState, Owner, Roster};
 use peri_domain::limits::RECIPIENTS_MAX;
 use peri_domain::{AccountId, Action, CameraId, Fingerprint, Nonce, Right, Role, UtcNanos};
 use peri_seal::keys::UserPublic;
+use std::collections::BTreeSet;
 
 /// What a permission rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,42 @@ impl Roster {
             return Err(TooManyRecipients { camera, found: keys.len() });
         }
         Ok(keys)
+    }
+
+    /// Keys that one epoch would at most be wrapped to under the grants that still run at `now`, over each of these cameras
+    /// and each later instant, when that is more than [`RECIPIENTS_MAX`]. Grants for all cameras count for cameras to come.
+    pub(crate) fn crowd(&self, cameras: &Cameras, now: UtcNanos) -> Option<usize> {
+        let living: Vec<&GrantState> = self
+            .grants()
+            .filter(|(id, state)| state.until > now && !self.grant_dead(*id, state))
+            .map(|(_, state)| state)
+            .collect();
+        let people = |of: &dyn Fn(&GrantState) -> bool| {
+            let accounts: BTreeSet<AccountId> =
+                living.iter().filter(|state| of(state)).map(|state| state.grant.account).collect();
+            accounts.len()
+        };
+        // As a rule there are few people, and nothing more is to be looked at.
+        if people(&|_| true) <= RECIPIENTS_MAX {
+            return None;
+        }
+        let covers = |state: &GrantState, camera: Option<CameraId>| match camera {
+            Some(camera) => state.grant.cameras.contains(camera),
+            None => matches!(state.grant.cameras, Cameras::All),
+        };
+        let of_camera = |camera| {
+            // The number of people changes upwards only where a window begins.
+            let begins = living.iter().map(|state| state.grant.from.max(now));
+            begins
+                .map(|at| people(&|state| covers(state, camera) && state.grant.from <= at && at < state.until))
+                .max()
+                .unwrap_or(0)
+        };
+        let named: Vec<Option<CameraId>> = match cameras {
+            Cameras::All => self.cameras().map(|camera| Some(camera.id)).chain([None]).collect(),
+            Cameras::List(list) => list.iter().copied().map(Some).collect(),
+        };
+        named.into_iter().map(of_camera).max().filter(|found| *found > RECIPIENTS_MAX)
     }
 
     /// The first edge of a grant window of this camera after `after`: an epoch ends there at the latest.

@@ -5,6 +5,7 @@ use crate::testkit::*;
 use crate::{Basis, Body, Refusal, Roster, RosterError, Statement, Verified};
 use peri_domain::limits::{RECIPIENTS_MAX, RETENTION_DEFAULT};
 use peri_domain::{Action, Nonce, Right, Rights, Role};
+use peri_seal::keys::KeyPair;
 use std::time::Duration;
 
 const OFFICE: [usize; 2] = [SEAT[0], HEIR];
@@ -197,6 +198,46 @@ fn too_many_recipients_are_refused_with_the_way_out() {
     let error = roster.recipients(camera(1), NOW).unwrap_err();
     assert_eq!(error.found, RECIPIENTS_MAX + 1);
     assert!(error.to_string().contains("post key"));
+
+    // Keeper's door asks this before it lets the grant in that would be one too many.
+    let one = Cameras::List(vec![camera(1)]);
+    assert_eq!(roster.crowd(&one, NOW), Some(RECIPIENTS_MAX + 1));
+    assert_eq!(roster.crowd(&Cameras::All, NOW), Some(RECIPIENTS_MAX + 1));
+    // Not at the same time is not too many: one of them begins when all others are over …
+    let over = roster.grants.values().map(|state| state.until).max().unwrap();
+    let late = *roster.grants.keys().next_back().unwrap();
+    let state = roster.grants.get_mut(&late).unwrap();
+    (state.grant.from, state.until) = (over, at(1_000 * HOUR).max(over + Duration::from_secs(1)));
+    assert_eq!(roster.crowd(&one, NOW), None);
+    // … nor one for another camera, nor one that is over or revoked.
+    let state = roster.grants.get_mut(&late).unwrap();
+    (state.grant.from, state.until, state.grant.cameras) = (NOW, over, Cameras::List(vec![camera(2)]));
+    assert_eq!(roster.crowd(&one, NOW), None);
+    let state = roster.grants.get_mut(&late).unwrap();
+    state.grant.cameras = one.clone();
+    assert_eq!(roster.crowd(&one, NOW), Some(RECIPIENTS_MAX + 1));
+    assert_eq!(roster.crowd(&one, over), None);
+    roster.revoked_grants.insert(late);
+    assert_eq!(roster.crowd(&one, NOW), None);
+}
+
+#[test]
+fn the_door_refuses_the_grant_that_is_one_too_many_and_keeps_all_others() {
+    let people: Vec<KeyPair> = (0..=RECIPIENTS_MAX).map(|_| KeyPair::generate(&mut peri_seal::rng::system())).collect();
+    let mut set = admitted(&house());
+    let mut last = None;
+    for (i, pair) in people.iter().enumerate() {
+        let id = peri_domain::AccountId([u8::try_from(100 + i).unwrap(); 16]);
+        let Body::Account(mut new) = person(VIEWER, Role::Viewer) else { unreachable!() };
+        (new.id, new.name, new.key) = (id, format!("guard {i}"), pair.public().clone());
+        set.admit(&say(Body::Account(new), 2, &[ADMIN]), NOW).unwrap();
+        let Body::Grant(mut grant) = grant(VIEWER) else { unreachable!() };
+        (grant.account, grant.recipient) = (id, pair.fingerprint());
+        last = Some(set.admit(&say(Body::Grant(grant), 2, &OFFICE), NOW));
+    }
+    let error = last.unwrap().unwrap_err();
+    assert_eq!(error, RosterError::TooManyRecipients { found: RECIPIENTS_MAX + 1, max: RECIPIENTS_MAX });
+    assert_eq!(set.verify(NOW).recipients(camera(1), NOW).unwrap().len(), RECIPIENTS_MAX);
 }
 
 #[test]

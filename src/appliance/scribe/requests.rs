@@ -30,6 +30,8 @@ const COVERAGE_PAGE: usize = 120;
 const HEALTH_CAUSES: usize = 16 * 1024;
 /// Questions that wait for keeper at once: four for each connection of portal.
 const WAITING_MAX: usize = 256;
+/// Cameras named in a notice.
+const NOT_ROTATED_SHOWN: usize = 10;
 /// Longest purpose of an export.
 const PURPOSE_MAX: usize = 400;
 
@@ -429,6 +431,7 @@ impl Scribe {
             let count = self.index.damaged.len();
             notices.push(format!("{count} segment files cannot be read; run `peri-appliance fsck`"));
         }
+        notices.extend(self.roster.as_ref().and_then(|roster| not_rotated(roster)));
         let mut cameras = self.index.health();
         // One answer holds 512 cameras, and if all are lost, each gets a part of a sentence.
         let each = HEALTH_CAUSES / cameras.len().max(1);
@@ -470,6 +473,21 @@ impl Scribe {
         }
         Ok(encode(&page))
     }
+}
+
+/// Whose password a person typed and nobody has replaced since: whoever typed it can still use it.
+fn not_rotated(roster: &Roster) -> Option<String> {
+    let typed = roster.cameras().filter(|c| c.registered && !c.removed && !c.setup.sealed_password.is_empty());
+    let names: Vec<_> = typed.map(|camera| camera.setup.name.as_str()).collect();
+    let shown = names[..names.len().min(NOT_ROTATED_SHOWN)].join(", ");
+    let more = names.len().saturating_sub(NOT_ROTATED_SHOWN);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    (!names.is_empty()).then(|| {
+        format!(
+            "password_not_rotated: {shown}{more}: whoever typed this camera's password can still use it; change it in the \
+             camera and set the camera up again"
+        )
+    })
 }
 
 /// When this key may do this to this camera, ascending and without overlap. The roster judges each grant as a whole, so
