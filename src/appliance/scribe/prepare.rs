@@ -97,8 +97,9 @@ impl Scribe {
             Err(XFileError::Full { .. }) => {
                 let now = self.clock.monotonic();
                 self.expect_slots();
-                // One that failed a moment ago is not tried for every camera: a silent TPM takes its time.
-                if self.erasure.may_rekey(now) {
+                // One that failed a moment ago, or would gain nothing, is not tried for every camera: a silent TPM takes its
+                // time, and so does a file that cannot grow any more.
+                if self.xfile.is_short() && self.erasure.may_rekey(now) {
                     self.rekey(now);
                 }
                 if let Some(why) = self.erasure.rekey_fails() {
