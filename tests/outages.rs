@@ -2,7 +2,7 @@
 //! accounted for, and what was recorded is found again.
 //!
 //! Two appliances, so that two tests run at once: parts die in one, the whole of the other stops. Each test leaves its
-//! appliance running and whole.
+//! appliance running and whole. The test of the TPM has one of its own.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -213,4 +213,40 @@ fn appliance_killed_as_a_whole_goes_on_after_a_restart() {
     let output = app.fsck(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     app.restart();
+}
+
+#[test]
+fn recording_goes_on_without_the_tpm_and_it_is_connected_to_again_when_it_is_back() {
+    if quick() {
+        return;
+    }
+    let config = AppConfig { epoch_secs: Some(8), rekey_secs: Some(3), ..AppConfig::default() };
+    let mut app = Appliance::founded(config);
+    let camera = Camera::start(CameraOptions::default().mounts(&["footage"]));
+    app.home.add_camera("footage", &camera.url("footage"), &camera.pin(), "cam", "secret1");
+    app.wait_recorded("footage", now());
+    let scribe = app.role_pids("scribe");
+    app.tpm_mut().kill();
+    let dead = now();
+    app.wait_until("the dead TPM is named", secs(30), |health| {
+        health["alarms"].to_string().contains("re-key failed (TPM gone), erasure stays pending")
+    });
+    let rekeyed = |app: &Appliance| app.home.ledger(0)["kinds"]["rekeyed"].as_u64().unwrap_or(0);
+    let before = rekeyed(&app);
+    // For longer than the epochs that were in hand.
+    app.wait_recorded("footage", dead + secs(18));
+    assert_eq!(rekeyed(&app), before, "no re-key without a TPM");
+    let alarms = app.home.health()["alarms"].to_string().matches("re-key failed (TPM gone)").count();
+    assert_eq!(alarms, 1, "told once, although it is tried every three seconds");
+    app.tpm_mut().again();
+    wait_for("a re-key with the new connection", secs(30), || (rekeyed(&app) > before).then_some(()));
+    assert_eq!(app.role_pids("scribe"), scribe, "nothing was restarted");
+    assert!(app.log().contains("the TPM is connected to again"), "{}", app.log());
+    // It dies and comes back unnoticed, and then scribe dies: the next scribe gets a connection that lives.
+    app.tpm_mut().kill();
+    app.tpm_mut().again();
+    app.kill_role("scribe", Signal::SIGKILL);
+    app.wait_recorded("footage", now() + secs(2));
+    let log = app.log();
+    assert_eq!(app.stop(), 0, "{log}");
 }

@@ -20,7 +20,7 @@ use peri_seal::secret::{EpochSecret, XSecret};
 use peri_seal::wrap::{Wrap, WrapKind};
 use peri_store::root::tpm::TpmNv;
 use peri_store::xfile::disk::DiskKeys;
-use peri_store::xfile::{SLOTS_DEFAULT, XFile, evidence};
+use peri_store::xfile::{SLOTS_MIN, XFile, evidence};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -110,7 +110,7 @@ fn every_x(keys: &Path, tpm_state: &Path) -> (BTreeMap<(CameraId, EpochNo), XSec
     };
     let mut found = BTreeMap::new();
     std::thread::sleep(Duration::from_millis(200));
-    match XFile::open(DiskKeys::new(dir()), root(), SLOTS_DEFAULT) {
+    match XFile::open(DiskKeys::new(dir()), root(), SLOTS_MIN) {
         Ok((xfile, _)) => {
             for key in xfile.living().collect::<Vec<_>>() {
                 found.insert(key, xfile.get(key.0, key.1).unwrap());

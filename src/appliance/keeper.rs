@@ -13,16 +13,17 @@
 mod camera;
 mod epoch;
 mod files;
+mod time;
 
 use crate::boot::{self, Control};
 use crate::link::{self, Link, MESSAGES_PER_TURN};
 use crate::message::{
     Event, KeeperToRecorder, KeeperToScribe, Order, Peer, RecorderToKeeper, Report, ScribeToKeeper, Start,
 };
-use camera::Camera;
+use camera::{Camera, Instant};
 use files::{Identity, Remembered, RosterLog};
 use peri_access::wire::{BirthCertificate, Problem};
-use peri_domain::{CameraId, Hash, UtcNanos};
+use peri_domain::{CameraId, Hash};
 use peri_ledger::EntryType;
 use peri_roster::{Anchor, Provisioning, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, SystemClock};
@@ -32,6 +33,7 @@ use peri_seal::keys::Signature;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+use time::Time;
 
 type ScribeLink = Link<KeeperToScribe, ScribeToKeeper>;
 type RecorderLink = Link<KeeperToRecorder, RecorderToKeeper>;
@@ -56,6 +58,7 @@ struct Keeper {
     claim_key: peri_domain::Fingerprint,
     longest_epoch: Duration,
     clock: SystemClock,
+    time: Time,
     dir: Dir,
     /// The head that was here before, when the log is shorter now: until its statements are back nobody gets a wrap,
     /// since one of them may be a revocation. Recording goes on, shared to the seats.
@@ -92,7 +95,8 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     // What does not verify any more is left out; the remembered head then shows that something is missing.
     let accepted: Vec<Vec<u8>> =
         accepted.into_iter().filter(|statement| roster_set.insert(statement).is_ok()).collect();
-    let roster = roster_set.verify(clock.utc());
+    let mut time = Time::open(&dir, &clock);
+    let roster = roster_set.verify(time.now(&clock));
     let missing = Remembered::read(&dir)?.filter(|before| !before.is_within(&roster_set));
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
@@ -105,6 +109,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         claim_key,
         longest_epoch: Duration::from_secs(epoch_secs.into()),
         clock,
+        time,
         dir,
         missing,
         poller,
@@ -133,6 +138,7 @@ impl Keeper {
                     CONTROL => {
                         while let Some((order, fd)) = control.poll()? {
                             if self.obey(order, fd)? {
+                                self.time.write(&self.dir);
                                 return Ok(());
                             }
                         }
@@ -299,7 +305,7 @@ impl Keeper {
 
     /// Takes a statement in, durable before anybody hears of it.
     fn submit(&mut self, statement: &[u8]) -> Result<(), Problem> {
-        let now = self.clock.utc();
+        let now = self.time.now(&self.clock);
         let refuse = |error: &peri_roster::RosterError| {
             Problem::new(409, "statement_refused", "The roster does not accept this statement", error.to_string())
         };
@@ -381,12 +387,23 @@ impl Keeper {
         self.cameras.iter().map(|(id, camera)| (*id, camera.port())).collect()
     }
 
+    /// Both clocks, and the time to decide over grants by.
+    fn instant(&mut self) -> Instant {
+        Instant { utc: self.clock.utc(), grants: self.time.now(&self.clock), monotonic: self.clock.monotonic() }
+    }
+
     fn tick(&mut self) {
-        let (now, monotonic) = (self.clock.utc(), self.clock.monotonic());
+        self.time.keep(&self.clock, &self.dir);
+        if self.scribe.is_some() {
+            for alarm in self.time.take_alarms() {
+                self.event(EntryType::ClockJump, None, alarm);
+            }
+        }
+        let now = self.instant();
         let mut questions = Vec::new();
         for (id, camera) in &mut self.cameras {
             camera.trust_grants(self.missing.is_none());
-            camera.tick(&self.roster, now, monotonic, self.longest_epoch, &mut questions, *id);
+            camera.tick(&self.roster, now, self.longest_epoch, &mut questions, *id);
         }
         for question in questions {
             self.tell_scribe(question);
@@ -394,7 +411,7 @@ impl Keeper {
     }
 
     fn prepared(&mut self, id: CameraId, no: peri_domain::EpochNo, x: &[u8; 32], fd: OwnedFd) {
-        let now: UtcNanos = self.clock.utc();
+        let now = self.instant();
         let Some(camera) = self.cameras.get_mut(&id) else {
             return self.tell_scribe(KeeperToScribe::Discard { camera: id, epoch: no });
         };
@@ -404,7 +421,7 @@ impl Keeper {
                 for skipped in made.skipped {
                     self.event(EntryType::RosterAlarm, Some(id), skipped);
                 }
-                let fails = self.cameras.get(&id).and_then(|camera| camera.grants_fail(&self.roster, now));
+                let fails = self.cameras.get(&id).and_then(|camera| camera.grants_fail(&self.roster, now.grants));
                 if let Some(why) = fails {
                     self.event(EntryType::RosterAlarm, Some(id), format!("shared to the seats alone: {why}"));
                 }
@@ -418,8 +435,12 @@ impl Keeper {
                 }
             }
             Err(error) => {
+                let why = match error.downcast_ref::<nix::errno::Errno>() {
+                    Some(nix::errno::Errno::ENOSPC) => format!("disk full: {error}"),
+                    _ => error.to_string(),
+                };
                 if let Some(camera) = self.cameras.get_mut(&id) {
-                    camera.prepare_failed(&error.to_string(), self.clock.monotonic());
+                    camera.prepare_failed(&why, now.monotonic);
                 }
                 self.tell_scribe(KeeperToScribe::Discard { camera: id, epoch: no });
                 self.event(EntryType::RosterAlarm, Some(id), format!("no epoch can be made: {error}"));

@@ -5,6 +5,7 @@
 //! or a private key, none to or from portal carries K or X in clear, and no path of a file travels, only descriptors.
 
 mod secret;
+mod start;
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -12,6 +13,7 @@ use peri_access::wire::{Ask, Problem};
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos, VmId};
 use peri_seal::keys::UserPublic;
 pub use secret::{SecretBytes, SecretText};
+pub use start::ScribeStart;
 
 /// The six roles (courier comes with outbound calls) and the supervisor's other children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -117,29 +119,10 @@ pub enum Start {
         #[n(1)]
         need_landlock: bool,
     },
-    /// Scribe's second message: the TPM's connection, and the directory of a swtpm's state where there is one.
+    /// Scribe's second message: the TPM's connection, and the directory of a swtpm's state where there is one. Later again
+    /// with a new connection alone, as answer to [`Report::RootStoreLost`].
     #[n(4)]
     RootStore,
-}
-
-/// What scribe must know to start.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct ScribeStart {
-    /// Socket directory of PostgreSQL.
-    #[n(0)]
-    pub database_dir: String,
-    /// Seconds between re-keyings of the X file.
-    #[n(1)]
-    pub rekey_secs: u32,
-    /// Retention from the configuration in seconds; the profile's ceiling may be lower or, by k seats, higher.
-    #[n(2)]
-    pub retention_secs: u32,
-    /// Things the customer must know, such as `root_store_same_disk`.
-    #[n(3)]
-    pub notices: Vec<String>,
-    /// Refuse to run without Landlock.
-    #[n(4)]
-    pub need_landlock: bool,
 }
 
 /// Any role → supervisor.
@@ -161,6 +144,9 @@ pub enum Report {
     /// The role cannot go on for this reason and ends; goes to log and ledger.
     #[n(2)]
     Fatal(#[n(0)] String),
+    /// Scribe only: the TPM's connection does not serve any more; a new one is needed.
+    #[n(4)]
+    RootStoreLost,
 }
 
 /// Something for the technical ledger. The type code must be one that the sender's role may emit.
@@ -372,6 +358,9 @@ pub enum KeeperToRecorder {
     /// Answer to [`RecorderToKeeper::NeedsAuth`]: the value of the Authorization header.
     #[n(2)]
     Authorization(#[n(0)] SecretText),
+    /// No epoch can be had for this reason; keeper goes on trying.
+    #[n(3)]
+    NoEpoch(#[n(0)] String),
 }
 
 /// A camera as its recorder sees it.

@@ -48,6 +48,10 @@ const IDLE: Duration = Duration::from_millis(250);
 const LOST_EVERY: Duration = Duration::from_secs(2);
 /// Beginning of the cause when a camera plays but nothing of it can be recorded.
 const STARVED: &str = "packets come, but no picture that can be recorded";
+/// Beginning of the cause when there is nothing to record into.
+const NO_EPOCH: &str = "no epoch";
+/// The cause before anything was tried.
+const STARTING: &str = "the recorder is starting";
 /// First and longest wait before the camera is tried again; doubled in between, with a jitter of a quarter.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 /// See [`RETRY_MIN`].
@@ -73,6 +77,8 @@ struct Recorder {
     lost_since: UtcNanos,
     lost_reported: Duration,
     asked_epoch: Duration,
+    /// Why keeper has no epoch, as far as it said so.
+    no_epoch: Option<String>,
     had_keeper: bool,
     had_scribe: bool,
 }
@@ -104,10 +110,11 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         writer: Writer::new(now),
         retry_at: Duration::ZERO,
         retry: RETRY_MIN,
-        lost: Some("the recorder is starting".into()),
+        lost: Some(STARTING.into()),
         lost_since: now,
         lost_reported: clock.monotonic(),
         asked_epoch: clock.monotonic(),
+        no_epoch: None,
         had_keeper: false,
         had_scribe: false,
         clock,
@@ -343,8 +350,10 @@ impl Recorder {
     }
 
     fn report_loss(&mut self, utc: UtcNanos, now: Duration) {
-        if self.lost.is_none() && !self.writer.has_epoch() {
-            self.lose("no epoch: keeper or scribe does not answer".into());
+        if !self.writer.has_epoch()
+            && let Some(cause) = cause_without_epoch(self.lost.as_deref(), self.no_epoch.as_deref())
+        {
+            self.lose(cause);
         }
         let Some(cause) = &self.lost else { return };
         if now.saturating_sub(self.lost_reported) < LOST_EVERY || utc <= self.lost_since {
@@ -380,9 +389,11 @@ impl Recorder {
             }
             KeeperToRecorder::Epoch(handout) => {
                 if let Some(fd) = fd {
+                    self.no_epoch = None;
                     self.writer.take_epoch(handout, fd);
                 }
             }
+            KeeperToRecorder::NoEpoch(why) => self.no_epoch = Some(why),
             KeeperToRecorder::Authorization(value) => {
                 let now = self.clock.monotonic();
                 if let (Some(session), Some(answer)) = (&mut self.session, Answer::from_header(value.into_string())) {
@@ -427,5 +438,40 @@ impl Recorder {
         for progress in self.writer.take_progress() {
             self.tell_scribe(RecorderToScribe::Progress(progress));
         }
+    }
+}
+
+/// The cause of a loss for want of an epoch, where there is none yet or a weaker one: what keeper said goes before silence,
+/// and a camera that is gone is a cause of its own.
+fn cause_without_epoch(lost: Option<&str>, why: Option<&str>) -> Option<String> {
+    let cause = match (lost, why) {
+        (None, None) => format!("{NO_EPOCH}: keeper or scribe does not answer"),
+        (None, Some(why)) => format!("{NO_EPOCH}: {why}"),
+        (Some(lost), Some(why)) if lost == STARTING || lost.starts_with(NO_EPOCH) => format!("{NO_EPOCH}: {why}"),
+        (Some(_), _) => return None,
+    };
+    (lost != Some(cause.as_str())).then_some(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_for_want_of_an_epoch_names_what_keeper_said() {
+        let full = "no epoch: key file full".to_owned();
+        let silent = cause_without_epoch(None, None).unwrap();
+        assert!(silent.contains("does not answer"));
+        assert_eq!(cause_without_epoch(None, Some("key file full")), Some(full.clone()));
+        assert_eq!(
+            cause_without_epoch(Some(&silent), Some("key file full")),
+            Some(full.clone()),
+            "better than silence"
+        );
+        assert_eq!(cause_without_epoch(Some(STARTING), Some("key file full")), Some(full.clone()));
+        assert_eq!(cause_without_epoch(Some(&full), Some("key file full")), None, "told once");
+        assert!(cause_without_epoch(Some(&full), Some("disk full")).is_some(), "another cause is news");
+        assert_eq!(cause_without_epoch(Some("camera: connection refused"), Some("key file full")), None);
+        assert_eq!(cause_without_epoch(Some(STARTING), None), None);
     }
 }

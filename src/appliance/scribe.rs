@@ -10,6 +10,7 @@
 mod books;
 mod erasure;
 mod index;
+mod prepare;
 mod quota;
 mod recording;
 mod recover;
@@ -30,7 +31,7 @@ use peri_access::Nonces;
 use peri_domain::{CameraId, EpochNo, Nonce, UtcNanos, VmId, limits};
 use peri_ledger::{EntryType, LedgerKeys};
 use peri_roster::{Anchor, Roster, RosterSet, Statement, Verified};
-use peri_sandbox::clock::{Clock, JumpDetector, SystemClock};
+use peri_sandbox::clock::{Clock, JumpDetector, SteadyTime, SystemClock};
 use peri_sandbox::durable::{self, Dir};
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
 use peri_store::db::Db;
@@ -38,7 +39,7 @@ use peri_store::root::tpm::TpmNv;
 use peri_store::schema::Endpoint;
 use peri_store::segments::SegmentStore;
 use peri_store::xfile::disk::DiskKeys;
-use peri_store::xfile::{SLOTS_DEFAULT, XFile};
+use peri_store::xfile::{SLOTS_MIN, XFile, XFileError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -86,6 +87,7 @@ struct Waiting {
 struct Scribe {
     start: ScribeStart,
     clock: SystemClock,
+    time: SteadyTime,
     jumps: JumpDetector,
     poller: Poller,
     dir: Dir,
@@ -115,6 +117,7 @@ struct Scribe {
     books_at: Duration,
     tails: tail::Tails,
     erasure: erasure::Erasure,
+    trouble: prepare::Trouble,
     waiting: HashMap<u64, Waiting>,
     followers: Vec<(u64, CameraId, EpochNo)>,
     next_question: u64,
@@ -143,12 +146,13 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     }
     let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &boot::only(paths), start.need_landlock)?;
     let keys_dir = dir.ensure_dir("x", 0o700)?;
-    let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_DEFAULT)?;
+    let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;
     let store = SegmentStore::open(&store)?;
     let clock = SystemClock;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
     let mut scribe = Scribe {
+        time: SteadyTime::new(&clock, None),
         jumps: JumpDetector::new(&clock, CLOCK_TOLERANCE),
         clock,
         poller,
@@ -177,6 +181,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         store,
         tails: tail::Tails::default(),
         erasure: erasure::Erasure::new(Duration::from_secs(start.rekey_secs.into()), clock.monotonic()),
+        trouble: prepare::Trouble::default(),
         waiting: HashMap::new(),
         followers: Vec::new(),
         next_question: 1,
@@ -248,6 +253,14 @@ impl Scribe {
                 last_tick = now;
                 self.tick(now);
             }
+            if self.erasure.take_root_store_lost() {
+                control.report(&Report::RootStoreLost)?;
+            }
+            if self.xfile.must_reopen() {
+                // Opening decides which pair holds; until then nothing is drawn or erased. The supervisor starts it anew.
+                self.farewell();
+                return Err(XFileError::Reopen.into());
+            }
         }
     }
 
@@ -282,6 +295,7 @@ impl Scribe {
                 self.recorders.remove(&camera);
                 self.index.stopped(camera);
             }
+            (Order::Start(Start::RootStore), Some(fd)) => self.take_root_store(fd),
             (Order::Record(event), _) => self.take_event(event, quota::Sender::Supervisor),
             (Order::Stop, _) => return Ok(true),
             _ => {}
@@ -503,9 +517,12 @@ impl Scribe {
         }
     }
 
-    /// The time that decisions go by: never before the last entry of the ledger.
-    fn now(&self) -> UtcNanos {
-        self.books.as_ref().map_or(UtcNanos(i64::MIN), Books::ledger_time).max(self.clock.utc())
+    /// The time that decisions go by: never before the last entry of the ledger, nor before one that this run saw.
+    fn now(&mut self) -> UtcNanos {
+        if let Some(books) = &self.books {
+            self.time.saw(books.ledger_time());
+        }
+        self.time.now(&self.clock)
     }
 
     /// The database's roster is a copy. What it has and keeper has not is offered to keeper, who alone decides; what it
@@ -560,7 +577,10 @@ impl Scribe {
         }
         let camera = sender.camera().or(event.camera);
         let text = clean(&event.text, Event::TEXT_MAX);
-        let alarming = matches!(kind, EntryType::RosterAlarm | EntryType::SandboxViolation | EntryType::RoleDied);
+        let alarming = matches!(
+            kind,
+            EntryType::RosterAlarm | EntryType::SandboxViolation | EntryType::RoleDied | EntryType::ClockJump
+        );
         if alarming { self.alarm(kind, camera, &text) } else { self.record(kind, camera, &text) }
     }
 

@@ -225,6 +225,9 @@ impl Supervisor {
 
     /// The start message: values and descriptors, never a path.
     fn send_start(&mut self, peer: Peer) -> anyhow::Result<()> {
+        if peer == Peer::Scribe && prepare::is_hung_up(&self.prepared.tpm) {
+            self.connect_tpm();
+        }
         let need_landlock = !self.config.accept.no_landlock;
         let prepared = &self.prepared;
         let mut messages: Vec<(Start, Vec<&OwnedFd>)> = Vec::new();
@@ -244,6 +247,7 @@ impl Supervisor {
                     retention_secs: self.config.timing.retention_secs,
                     notices: prepared.notices.clone(),
                     need_landlock,
+                    epoch_secs: self.config.timing.epoch_secs,
                 };
                 messages.push((Start::Scribe(start), vec![&prepared.scribe_dir, &prepared.store_dir]));
                 messages.push((
@@ -272,6 +276,30 @@ impl Supervisor {
             managed.send(&Order::Start(start), &fds)?;
         }
         Ok(())
+    }
+
+    /// A new connection to a swtpm that died; whether there is one. Scribe asks again while there is none.
+    fn connect_tpm(&mut self) -> bool {
+        match connect_tpm(&self.config.root_store.tpm) {
+            Ok(tpm) => {
+                self.prepared.tpm = tpm;
+                true
+            }
+            Err(error) => {
+                log(&format!("the TPM is gone: {error:#}"));
+                false
+            }
+        }
+    }
+
+    fn renew_root_store(&mut self) {
+        if self.connect_tpm()
+            && let Some(scribe) = self.roles.get(&Peer::Scribe)
+        {
+            log("the TPM is connected to again");
+            // One that did not get it asks again.
+            let _ = scribe.send(&Order::Start(Start::RootStore), &[self.prepared.tpm.as_fd()]);
+        }
     }
 
     /// Lowest free uid of the range, kept by the camera as long as it has a recorder.
@@ -395,6 +423,8 @@ impl Supervisor {
                 Some(Report::Cameras(_)) => {}
                 // Its process may be dying as well; then the link comes with its next start.
                 Some(Report::LinkLost(other)) => self.relink_later(peer, other),
+                Some(Report::RootStoreLost) if peer == Peer::Scribe => self.renew_root_store(),
+                Some(Report::RootStoreLost) => {}
                 Some(Report::Fatal(why)) => log(&format!("{peer}: {why}")),
                 None => return,
             }

@@ -184,6 +184,14 @@ pub enum RootError {
     },
 }
 
+impl RootError {
+    /// Whether the connection does not serve any more; a new one may.
+    #[must_use]
+    pub const fn is_connection_lost(&self) -> bool {
+        matches!(self, Self::Tpm(error) if error.is_connection_lost())
+    }
+}
+
 /// How far the root is from the disk it protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Separation {

@@ -1,7 +1,7 @@
 //! The X key file: scribe's half of every epoch's content key, at rest.
 //!
-//! One file of fixed size (a header and `slots` records) lies encrypted under a root that lives elsewhere
-//! ([`crate::root`]). X is drawn here, looked up here, and ends here: erasure of a segment *is* the re-key that leaves
+//! One file (a header and `slots` records) lies encrypted under a root that lives elsewhere ([`crate::root`]). Its number
+//! of slots is fixed while it lives; each re-key writes a new file of the size that is needed then ([`size`]). X is drawn here, looked up here, and ends here: erasure of a segment *is* the re-key that leaves
 //! its X out (DESIGN §3.4, §3.7).
 //!
 //! What does not belong: E, K, who may have an X, segment files.
@@ -37,6 +37,7 @@ mod format;
 mod pairs;
 #[cfg(test)]
 mod simulated;
+mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -48,13 +49,7 @@ use crate::root::{RootEntry, RootKey, RootStore, Slot};
 pub use error::XFileError;
 use format::{Layout, Record, Sealer, SlotState};
 use pairs::{Image, generations, never_used, open_pair, put_root, scan, visit};
-
-/// Slots unless the configuration says otherwise: 72 h at 4 epochs an hour are 288 per camera, so 227 cameras; the
-/// file is 8.1 MiB, written once an hour.
-pub const SLOTS_DEFAULT: u32 = 65_536;
-
-/// Most slots a file may have: 512 cameras for a month (8.2 million epochs would need a gigabyte; this is 128 MiB).
-pub const SLOTS_MAX: u32 = 1 << 20;
+pub use size::{Demand, SLOTS_MAX, SLOTS_MIN};
 
 /// The directory of the key file, as far as this module needs it. Names are plain file names.
 pub trait KeyDir {
@@ -122,6 +117,8 @@ pub struct XFile<D: KeyDir, R: RootStore> {
     roots: R,
     layout: Layout,
     current: Current<D::File>,
+    /// Slots that are to be there after the next re-key.
+    expected: u32,
     /// Slot of each living X.
     index: BTreeMap<Key, u32>,
     /// Dropped since the last re-key; their records are still in the file.
@@ -146,7 +143,8 @@ struct Current<F> {
 
 impl<D: KeyDir, R: RootStore> XFile<D, R> {
     /// Opens whichever (file, root) pair opens, the highest generation first, and re-keys it into a file of `slots`
-    /// slots. Creates one where there is nothing, or nothing but a creation that was cut before its first X.
+    /// slots, or of more where more X live. Creates one where there is nothing, or nothing but a creation that was cut
+    /// before its first X.
     ///
     /// # Errors
     /// [`XFileError::NoPairOpens`] when there is something and none of it opens; others as they come. Opening may be
@@ -161,9 +159,6 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
     /// # Errors
     /// As [`Self::open`], without [`XFileError::NoPairOpens`].
     pub fn open_or_forget(dir: D, mut roots: R, slots: u32, forget: bool) -> Result<(Self, Opened), XFileError> {
-        if slots == 0 || slots > SLOTS_MAX {
-            return Err(XFileError::TooSmall { live: 0, slots });
-        }
         let mut entries = Vec::new();
         for slot in Slot::BOTH {
             let entry = roots.load(slot).map_err(|source| XFileError::Root { doing: "reading roots", source })?;
@@ -188,6 +183,7 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
                 roots,
                 layout,
                 current: Current { file, generation, slot, root: entry.key },
+                expected: slots,
                 index: scanned.live,
                 dropped: scanned.dropped,
                 next_free: layout.slots, // the file found is only read
@@ -196,7 +192,7 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
                 erasing: Vec::new(),
                 poisoned: false,
             };
-            let done = this.rekey_into(Layout { slots })?;
+            let done = this.rekey()?;
             let live = this.index.len();
             let burned = scanned.burned;
             let opened = Opened {
@@ -214,16 +210,17 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
         if !unused && !forget {
             return Err(XFileError::NoPairOpens { files: generations, roots: root_generations });
         }
-        Self::create(dir, roots, Layout { slots }, highest + 1, candidates > 0)
+        Self::create(dir, roots, slots, highest + 1, candidates > 0)
     }
 
     fn create(
         dir: D,
         mut roots: R,
-        layout: Layout,
+        slots: u32,
         generation: u64,
         recovered: bool,
     ) -> Result<(Self, Opened), XFileError> {
+        let layout = Layout { slots: size::slots_for(slots, 0) };
         let key = RootKey::generate().map_err(|source| XFileError::Root { doing: "new root", source })?;
         let entry = RootEntry { generation, key };
         let file = Image::new(layout, &entry).write(&dir)?;
@@ -235,6 +232,7 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
             roots,
             layout,
             current,
+            expected: slots,
             index: BTreeMap::new(),
             dropped: BTreeSet::new(),
             next_free: 0,
@@ -251,8 +249,8 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
     /// Draws the X of a new epoch. It is on disk when this returns.
     ///
     /// # Errors
-    /// [`XFileError::DrawnBefore`], [`XFileError::Full`], or what the disk says; then the slot is burned and the X that
-    /// was in hand is forgotten.
+    /// [`XFileError::DrawnBefore`], [`XFileError::Full`] (a re-key makes room), or what the disk says; then the slot is
+    /// burned until the next re-key and the X that was in hand is forgotten.
     pub fn draw(&mut self, camera: CameraId, epoch: EpochNo) -> Result<XSecret, XFileError> {
         if self.poisoned {
             return Err(XFileError::Reopen);
@@ -310,16 +308,18 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
         Ok(known.len())
     }
 
+    /// How many slots are to be there from the next re-key on; it makes more where more X live.
+    pub const fn expect(&mut self, slots: u32) {
+        self.expected = slots;
+    }
+
     /// Moves all living X into a new file under a new root and destroys the old root (steps in the module's text).
-    /// What was dropped before exists nowhere once this returns `Ok`.
+    /// What was dropped before exists nowhere once this returns `Ok`. The new file has as many slots as are needed now
+    /// ([`XFile::expect`]), and always some that are free, unless as many live as there may ever be.
     ///
     /// # Errors
     /// After any error nothing that lives is lost, and what was dropped still counts as *pending*: repeat the call.
     pub fn rekey(&mut self) -> Result<Rekeyed, XFileError> {
-        self.rekey_into(self.layout)
-    }
-
-    fn rekey_into(&mut self, layout: Layout) -> Result<Rekeyed, XFileError> {
         if self.poisoned {
             return Err(XFileError::Reopen);
         }
@@ -331,6 +331,7 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
         self.highest = generation;
         let key = RootKey::generate().map_err(|source| XFileError::Root { doing: "new root", source })?;
         let entry = RootEntry { generation, key };
+        let layout = Layout { slots: size::slots_for(self.expected, self.index.len()) };
         let mut image = Image::new(layout, &entry);
         let mut index = BTreeMap::new();
         let mut damaged = Vec::new();
@@ -339,8 +340,7 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
                 damaged.push(key);
                 continue;
             };
-            let too_small = XFileError::TooSmall { live: self.index.len(), slots: layout.slots };
-            index.insert(key, image.push(&record).ok_or(too_small)?);
+            index.insert(key, image.push(&record).ok_or(XFileError::Full { slots: layout.slots })?);
         }
         let carried = index.len();
         let spare = self.current.slot.other();
@@ -412,10 +412,35 @@ impl<D: KeyDir, R: RootStore> XFile<D, R> {
         self.dropped.iter().chain(&self.erasing).copied()
     }
 
-    /// Slots still free in this generation. A re-key gives back those of dropped X.
+    /// Slots of this generation.
     #[must_use]
-    pub fn free_slots(&self) -> u32 {
+    pub const fn slots(&self) -> u32 {
+        self.layout.slots
+    }
+
+    /// Slots still free in this generation. A re-key gives back those of dropped X and of failed draws.
+    #[must_use]
+    pub const fn free_slots(&self) -> u32 {
         self.layout.slots - self.next_free
+    }
+
+    /// Whether slots run out and a re-key would help: few are left, and it would more than double them.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let live = self.index.len();
+        let after = size::slots_for(self.expected, live).saturating_sub(u32::try_from(live).unwrap_or(u32::MAX));
+        self.free_slots() <= self.layout.slots / size::FEW && after > self.free_slots().saturating_mul(2)
+    }
+
+    /// Whether only opening it anew helps (see the module's text): until then every call that writes is refused.
+    #[must_use]
+    pub const fn must_reopen(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Where the roots lie, to connect to it anew.
+    pub const fn roots(&mut self) -> &mut R {
+        &mut self.roots
     }
 
     /// Commitment of every X that anything on this machine can still open: each record of each key file in the

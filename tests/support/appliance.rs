@@ -33,6 +33,22 @@ impl Tpm {
 
     /// Starts a swtpm on a state directory that somebody else keeps.
     pub fn at(state: &Path, run: &Path) -> Self {
+        let process = Self::spawn(state, run);
+        Self { process, state: state.into(), socket: run.join("tpm.sock"), _dir: None }
+    }
+
+    /// Kills it; its state stays.
+    pub fn kill(&mut self) {
+        self.process.child().kill().unwrap();
+        self.process.child().wait().unwrap();
+    }
+
+    /// Starts it again where it was, after [`Self::kill`].
+    pub fn again(&mut self) {
+        self.process = Self::spawn(&self.state, self.socket.parent().expect("a socket lies in a directory"));
+    }
+
+    fn spawn(state: &Path, run: &Path) -> Guarded {
         let socket = run.join("tpm.sock");
         let log = std::fs::File::create(run.join("tpm.log")).unwrap();
         let mut command = Command::new("swtpm");
@@ -50,7 +66,7 @@ impl Tpm {
         let _ = std::fs::remove_file(&socket);
         let process = Guarded::spawn(&mut command);
         wait_for("swtpm listens", secs(5), || socket.exists().then_some(()));
-        Self { process, state: state.into(), socket, _dir: None }
+        process
     }
 
     /// Its socket.
@@ -312,6 +328,11 @@ impl Appliance {
     /// The TPM.
     pub fn tpm(&self) -> &Tpm {
         self.tpm.as_ref().expect("the TPM runs")
+    }
+
+    /// The TPM, to kill it.
+    pub fn tpm_mut(&mut self) -> &mut Tpm {
+        self.tpm.as_mut().expect("the TPM runs")
     }
 
     /// Runs `peri-appliance fsck` with these arguments; the appliance must be stopped.

@@ -8,6 +8,7 @@ use crate::message::{
     AuthQuestion, CameraSetup, CameraTrust, EpochHandout, KeeperToRecorder, KeeperToScribe, RecorderToKeeper,
     SecretBytes, SecretText,
 };
+use peri_domain::limits::CAUSE_BYTES_MAX;
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
 use peri_media::auth;
 use peri_roster::{Roster, Verified};
@@ -35,6 +36,17 @@ const ANSWERS_MAX: u32 = 120;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 /// An audience that fits is looked at again after so long even if nothing happened.
 const FITS_FOR: Duration = Duration::from_secs(5);
+
+/// One moment, by three clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instant {
+    /// The time of day, which epochs start and end by, as recorders cut by it.
+    pub(super) utc: UtcNanos,
+    /// The time that grants begin and end by ([`super::time`]).
+    pub(super) grants: UtcNanos,
+    /// For patience.
+    pub(super) monotonic: Duration,
+}
 
 /// What a successful preparation tells scribe.
 pub(super) struct Opened {
@@ -184,40 +196,43 @@ impl Camera {
         self.asked = None;
     }
 
-    pub(super) fn prepare_failed(&mut self, _why: &str, now: Duration) {
+    /// The recorder learns why, since recording ends for this reason once it has used up what it has in hand.
+    pub(super) fn prepare_failed(&mut self, why: &str, now: Duration) {
         self.asked = None;
         self.not_before = now + RETRY;
+        let cut = why.floor_char_boundary(CAUSE_BYTES_MAX);
+        self.send(KeeperToRecorder::NoEpoch(why[..cut].to_owned()), None);
     }
 
     /// Asks for an epoch when one is needed: none runs, the running one ends soon, or its audience changed.
     pub(super) fn tick(
         &mut self,
         roster: &Verified<Roster>,
-        now: UtcNanos,
-        monotonic: Duration,
+        now: Instant,
         longest: Duration,
         questions: &mut Vec<KeeperToScribe>,
         id: CameraId,
     ) {
-        while self.epochs.len() > 1 && self.epochs.front().is_some_and(|front| front.ends + LINGER <= now) {
+        while self.epochs.len() > 1 && self.epochs.front().is_some_and(|front| front.ends + LINGER <= now.utc) {
             self.epochs.pop_front();
         }
-        if self.epochs.len() == 1 && self.epochs.front().is_some_and(|front| front.ends + LINGER <= now) {
+        if self.epochs.len() == 1 && self.epochs.front().is_some_and(|front| front.ends + LINGER <= now.utc) {
             self.epochs.clear();
         }
-        if self.asked.is_some_and(|asked| monotonic.saturating_sub(asked) > PATIENCE) {
+        if self.asked.is_some_and(|asked| now.monotonic.saturating_sub(asked) > PATIENCE) {
             self.asked = None;
         }
-        if self.asked.is_some() || monotonic < self.not_before || !self.needs_epoch(roster, now, longest) {
+        if self.asked.is_some() || now.monotonic < self.not_before || !self.needs_epoch(roster, now, longest) {
             return;
         }
-        self.asked = Some(monotonic);
+        self.asked = Some(now.monotonic);
         questions.push(KeeperToScribe::Prepare { camera: id });
     }
 
-    fn needs_epoch(&mut self, roster: &Verified<Roster>, now: UtcNanos, longest: Duration) -> bool {
+    fn needs_epoch(&mut self, roster: &Verified<Roster>, now: Instant, longest: Duration) -> bool {
         let (Some(front), next) = (self.epochs.front(), self.epochs.get(1)) else { return true };
-        if next.is_none() && now + AHEAD.min(longest / 2) >= front.ends {
+        let Instant { utc, grants, .. } = now;
+        if next.is_none() && utc + AHEAD.min(longest / 2) >= front.ends {
             return true;
         }
         // Forming an audience hashes every key in it. Between two statements and two edges of grants it stays the same.
@@ -226,7 +241,7 @@ impl Camera {
             grants_count: self.grants_count,
             epochs: (front.no, next.map(|next| next.no)),
         };
-        if self.fitting.is_some_and(|(known, from, until)| known == fitting && from <= now && now < until) {
+        if self.fitting.is_some_and(|(known, from, until)| known == fitting && from <= grants && grants < until) {
             return false;
         }
         let same = |epoch: &Epoch, at| {
@@ -234,15 +249,15 @@ impl Camera {
             self.audience(roster, at).map_or(true, |audience| audience.digest == epoch.audience)
         };
         let fits = match next {
-            None => same(front, now.max(front.starts)),
+            None => same(front, grants.max(front.starts)),
             Some(next) => {
-                let running = now < front.ends && next.starts > now;
-                (!running || same(front, now)) && same(next, next.starts.max(now))
+                let running = utc < front.ends && next.starts > utc;
+                (!running || same(front, grants)) && same(next, next.starts.max(grants))
             }
         };
         if fits {
-            let edge = roster.next_edge(self.id, now).unwrap_or(now + FITS_FOR);
-            self.fitting = Some((fitting, now, edge.min(now + FITS_FOR)));
+            let edge = roster.next_edge(self.id, grants).unwrap_or(grants + FITS_FOR);
+            self.fitting = Some((fitting, grants, edge.min(grants + FITS_FOR)));
         }
         !fits
     }
@@ -272,23 +287,25 @@ impl Camera {
         identity: &Identity,
         roster: &Verified<Roster>,
         (no, x, fd): (EpochNo, &[u8; 32], &OwnedFd),
-        now: UtcNanos,
+        now: Instant,
         longest: Duration,
     ) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
         self.asked = None;
         let starts = match self.epochs.front() {
             // The running epoch still fits: the new one follows it without a gap.
             Some(front)
-                if front.ends > now && self.audience(roster, now.max(front.starts))?.digest == front.audience =>
+                if front.ends > now.utc
+                    && self.audience(roster, now.grants.max(front.starts))?.digest == front.audience =>
             {
                 front.ends
             }
-            _ => now,
+            _ => now.utc,
         };
+        let grants_at = starts.max(now.grants);
         let mut jitter = [0; 1];
         getrandom::fill(&mut jitter)?;
-        let ends = end_of(roster, self.id, starts, longest, jitter[0]);
-        let audience = self.audience(roster, starts)?;
+        let ends = end_of(roster, self.id, (starts, grants_at), longest, jitter[0]);
+        let audience = self.audience(roster, grants_at)?;
         let id = EpochId { vm: identity.vm, camera: self.id, epoch: no };
         let x = XSecret::from_bytes(*x);
         let made = make(&identity.device, id, (starts, ends), &x, &audience, roster)?;

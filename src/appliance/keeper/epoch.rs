@@ -146,17 +146,18 @@ pub(super) fn make(
 }
 
 /// The end of an epoch that starts at `starts`: a grant window's edge, else the longest epoch less a jitter, so that
-/// the cameras of a site do not all change at once. `jitter` is a uniform draw from 0..=255.
+/// the cameras of a site do not all change at once. Edges count from `grants_at` on, the time that grants are decided by.
+/// `jitter` is a uniform draw from 0..=255.
 pub(super) fn end_of(
     roster: &Verified<Roster>,
     camera: peri_domain::CameraId,
-    starts: UtcNanos,
+    (starts, grants_at): (UtcNanos, UtcNanos),
     longest: core::time::Duration,
     jitter: u8,
 ) -> UtcNanos {
     let shortened = longest - longest.mul_f64(f64::from(jitter) / 255.0 / 8.0);
     let planned = starts + shortened;
-    roster.next_edge(camera, starts).map_or(planned, |edge| edge.min(planned))
+    roster.next_edge(camera, grants_at).map_or(planned, |edge| edge.min(planned))
 }
 
 /// An epoch that keeper has handed out or will.

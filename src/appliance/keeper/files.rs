@@ -1,4 +1,5 @@
-//! Keeper's own files: identity, the provisioning data it was born with, the roster as a log of statements.
+//! Keeper's own files: identity, the provisioning data it was born with, the roster as a log of statements, the last time
+//! that it saw.
 //!
 //! The roster here is the authority: what the database says is a copy that is compared, never believed. A statement is
 //! durable here before anybody hears that it was accepted. The log is append-only: frames of length and CRC-32C; a torn
@@ -7,7 +8,7 @@
 
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{STATEMENT_MAX, STATEMENTS_MAX};
-use peri_domain::{Hash, VmId};
+use peri_domain::{Hash, UtcNanos, VmId};
 use peri_roster::{HeadMark, RosterSet, Statement};
 use peri_sandbox::durable::{self, Dir, DurableError};
 use peri_seal::keys::{KEY_PAIR_SECRET_LEN, KeyPair};
@@ -18,6 +19,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 const IDENTITY: &str = "identity";
 const ROSTER: &str = "roster.log";
 const MARK: &str = "roster.head";
+const SEEN: &str = "time.seen";
+const SEEN_LEN: usize = 12;
 
 /// Why keeper cannot start from its files.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +150,39 @@ impl Remembered {
     pub(super) fn lists(&self, statement: &[u8]) -> bool {
         Statement::from_bytes(statement).is_ok_and(|statement| self.ids.binary_search(&statement.hash()).is_ok())
     }
+}
+
+/// The time that an earlier run saw last: nanoseconds, 8 bytes BE ‖ CRC-32C of them, 4 bytes BE. `None` where there is none;
+/// a damaged file counts as none, since it must not stop recording, and is told as an error.
+pub(super) fn read_seen(dir: &Dir) -> (Option<UtcNanos>, Option<&'static str>) {
+    let read = || -> Result<Option<[u8; SEEN_LEN]>, DurableError> {
+        if !dir.has(SEEN)? {
+            return Ok(None);
+        }
+        Ok(Some(<[u8; SEEN_LEN]>::try_from(dir.read(SEEN, SEEN_LEN)?).unwrap_or([0; SEEN_LEN])))
+    };
+    let damaged =
+        "keeper's file time.seen is damaged: grants that ended come back if the clock was set back; look at it";
+    match read() {
+        Ok(None) => (None, None),
+        Ok(Some(bytes)) => {
+            let (nanos, crc) = bytes.split_at(8);
+            if crc != crc32c::crc32c(nanos).to_be_bytes() {
+                return (None, Some(damaged));
+            }
+            (Some(UtcNanos(i64::from_be_bytes(nanos.try_into().expect("8 bytes by range")))), None)
+        }
+        Err(_) => (None, Some(damaged)),
+    }
+}
+
+/// Durable on return.
+pub(super) fn write_seen(dir: &Dir, time: UtcNanos) -> Result<(), FilesError> {
+    let mut bytes = [0; SEEN_LEN];
+    bytes[..8].copy_from_slice(&time.0.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[..8]).to_be_bytes();
+    bytes[8..].copy_from_slice(&crc);
+    Ok(durable::write_atomic(dir, SEEN, &bytes, 0o600)?)
 }
 
 /// The statements on disk.

@@ -11,7 +11,9 @@ use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_store::retention::{self, Rules, SegmentState, Space};
 use peri_store::segments::{LeavesPruner, SegmentKey};
+use peri_store::xfile::Demand;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How often the plan is made.
@@ -29,6 +31,10 @@ pub(super) struct Erasure {
     next_rekey: Duration,
     /// The last one failed, so not before then, whatever needs it.
     not_before: Duration,
+    /// Why it failed, in short.
+    failure: Option<&'static str>,
+    /// The TPM's connection is dead: the supervisor is to be asked for another.
+    root_store_lost: bool,
     doubt_until: Duration,
     full: bool,
     /// Nothing more may go: recorders were told to stop writing.
@@ -43,6 +49,8 @@ impl Erasure {
             last_plan: None,
             next_rekey: now + rekey_every,
             not_before: now,
+            failure: None,
+            root_store_lost: false,
             doubt_until: Duration::ZERO,
             full: false,
             stopped: false,
@@ -52,6 +60,28 @@ impl Erasure {
 
     pub(super) fn clock_jumped(&mut self, now: Duration) {
         self.doubt_until = now + CLOCK_DOUBT;
+    }
+
+    /// Whether a re-key may be tried now.
+    pub(super) fn may_rekey(&self, now: Duration) -> bool {
+        now >= self.not_before
+    }
+
+    /// Why the last re-key failed, in short.
+    pub(super) const fn rekey_fails(&self) -> Option<&'static str> {
+        self.failure
+    }
+
+    /// Whether the supervisor is to be asked for a new connection to the TPM; once for each failure.
+    pub(super) fn take_root_store_lost(&mut self) -> bool {
+        std::mem::take(&mut self.root_store_lost)
+    }
+
+    /// There is a new connection to the TPM: what waits for it is tried at once.
+    pub(super) fn root_store_is_back(&mut self, now: Duration) {
+        self.not_before = now;
+        self.next_rekey = now;
+        self.last_plan = None;
     }
 
     fn plan_is_due(&self, now: Duration) -> bool {
@@ -115,8 +145,12 @@ impl Scribe {
         }
         // The plan counts what is pending as free; on a full disk that must become true at once.
         let pending = !(plan.early.is_empty() && plan.expired.is_empty() && plan.pending.is_empty());
-        let needed = now >= self.erasure.next_rekey || (pending && free < space.reserve) || !plan.early.is_empty();
-        if needed && now >= self.erasure.not_before {
+        self.expect_slots();
+        let needed = now >= self.erasure.next_rekey
+            || (pending && free < space.reserve)
+            || !plan.early.is_empty()
+            || self.xfile.is_short();
+        if needed && self.erasure.may_rekey(now) {
             self.rekey(now);
         }
         if let Err(error) = self.erasure.pruner.prune(&self.store, PRUNE_BUDGET) {
@@ -160,8 +194,45 @@ impl Scribe {
         }
     }
 
+    /// What the key file must hold, for its next re-key.
+    pub(super) fn expect_slots(&mut self) {
+        let Some(roster) = &self.roster else { return };
+        let Some(rules) = self.rules() else { return };
+        let demand = Demand {
+            cameras: roster.cameras().filter(|camera| camera.registered && !camera.removed).count(),
+            retention: rules.retention,
+            epoch: Duration::from_secs(self.start.epoch_secs.into()),
+            rekey_every: self.erasure.rekey_every,
+        };
+        self.xfile.expect(demand.slots());
+    }
+
+    /// The supervisor made a new connection to the TPM.
+    pub(super) fn take_root_store(&mut self, connection: OwnedFd) {
+        match self.xfile.roots().reconnect(connection) {
+            Ok(()) => self.erasure.root_store_is_back(self.clock.monotonic()),
+            // The next re-key fails for this reason, says so, and asks for another.
+            Err(error) => self.rekey_failed(self.clock.monotonic(), "TPM gone", &error.to_string()),
+        }
+    }
+
+    /// Told once for each cause, although it is tried again and again.
+    fn rekey_failed(&mut self, now: Duration, short: &'static str, error: &str) {
+        self.erasure.not_before = now + REKEY_RETRY.min(self.erasure.rekey_every);
+        self.erasure.next_rekey = self.erasure.not_before;
+        if self.erasure.failure.replace(short) != Some(short) {
+            let text = format!(
+                "re-key failed ({short}), erasure stays pending: {error}. Tried again every {} s; recording goes on for {} \
+                 more epochs of all cameras",
+                REKEY_RETRY.as_secs(),
+                self.xfile.free_slots()
+            );
+            self.alarm(EntryType::StoreGap, None, &text);
+        }
+    }
+
     /// Re-keys the X file; then what was pending exists no more.
-    fn rekey(&mut self, now: Duration) {
+    pub(super) fn rekey(&mut self, now: Duration) {
         let rows = self.index.rows();
         let pending: Vec<SegmentKey> =
             rows.iter().filter(|row| row.state == SegmentState::ErasePending).map(|row| row.key).collect();
@@ -180,11 +251,16 @@ impl Scribe {
         match dropped.and_then(|_| self.xfile.rekey()) {
             Ok(rekeyed) => {
                 self.erasure.next_rekey = now + self.erasure.rekey_every;
+                let after = match self.erasure.failure.take() {
+                    Some(why) => format!("; it failed before ({why})"),
+                    None => String::new(),
+                };
                 let text = format!(
-                    "generation {}, {} carried, {} erased",
+                    "generation {}, {} carried, {} erased, {} slots{after}",
                     rekeyed.generation,
                     rekeyed.carried,
-                    rekeyed.erased.len()
+                    rekeyed.erased.len(),
+                    self.xfile.slots()
                 );
                 self.record(EntryType::Rekeyed, None, &text);
                 for key in &rekeyed.damaged {
@@ -197,9 +273,8 @@ impl Scribe {
                 self.unlink_erased(&pending);
             }
             Err(error) => {
-                self.erasure.not_before = now + REKEY_RETRY.min(self.erasure.rekey_every);
-                self.erasure.next_rekey = self.erasure.not_before;
-                self.alarm(EntryType::StoreGap, None, &format!("re-key failed, erasure stays pending: {error}"));
+                self.erasure.root_store_lost |= error.is_root_store_lost();
+                self.rekey_failed(now, error.in_short(), &error.to_string());
             }
         }
     }

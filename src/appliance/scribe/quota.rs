@@ -57,7 +57,13 @@ impl Sender {
                     | EntryType::SandboxViolation
             ),
             Self::Keeper => {
-                matches!(kind, EntryType::RosterAccepted | EntryType::RosterRefused | EntryType::RosterAlarm)
+                matches!(
+                    kind,
+                    EntryType::RosterAccepted
+                        | EntryType::RosterRefused
+                        | EntryType::RosterAlarm
+                        | EntryType::ClockJump
+                )
             }
             Self::Recorder(_) => {
                 matches!(kind, EntryType::CameraClock | EntryType::StreamDamaged | EntryType::CryptoDeviation)

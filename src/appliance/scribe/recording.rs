@@ -1,8 +1,8 @@
-//! Scribe's part in recording: X and files for coming epochs, progress and loss from recorders, tails and account.
+//! Scribe's part in recording: progress and loss from recorders, tails and account. Coming epochs: [`super::prepare`].
 
 use super::quota::Sender;
 use super::{EpochDetail, Scribe, Token, salt};
-use crate::message::{Progress, RecorderToScribe, ScribeToKeeper, ScribeToPortal, SecretBytes};
+use crate::message::{Progress, RecorderToScribe, ScribeToPortal};
 use peri_domain::limits::{CAUSE_BYTES_MAX, RTP_SILENCE_MAX};
 use peri_domain::{CameraId, EpochNo, UtcNanos};
 use peri_ledger::EntryType;
@@ -37,25 +37,6 @@ impl Silence {
 }
 
 impl Scribe {
-    /// Draws X and makes the segment file. X is durable before keeper hears of it, the file's name too.
-    pub(super) fn prepare(&mut self, camera: CameraId) {
-        let epoch = self.index.next_epoch(camera);
-        let drawn = self.xfile.draw(camera, epoch).map_err(|e| e.to_string());
-        let made = drawn.and_then(|x| self.store.create(camera, epoch).map(|fd| (x, fd)).map_err(|e| e.to_string()));
-        match made {
-            Ok((x, fd)) => {
-                let x = SecretBytes(*x.as_bytes());
-                self.tell_keeper(ScribeToKeeper::Prepared { camera, epoch, x }, Some(fd));
-            }
-            Err(why) => {
-                // The number is not used again; an X without a segment is dropped with the next re-key.
-                let _ = self.xfile.drop_keys(&[(camera, epoch)]);
-                self.make_room();
-                self.tell_keeper(ScribeToKeeper::PrepareFailed { camera, why }, None);
-            }
-        }
-    }
-
     pub(super) fn opened(&mut self, camera: CameraId, record: &[u8], head_len: u64) {
         let Ok(record) = peri_seal::record::EpochRecord::from_bytes(record) else { return };
         let hash = record.hash();
@@ -68,19 +49,6 @@ impl Scribe {
         if let (Some(books), Some(segment)) = (&mut self.books, self.index.segment((camera, epoch))) {
             books.segment_opened(segment.row.clone());
         }
-    }
-
-    pub(super) fn discard(&mut self, camera: CameraId, epoch: EpochNo) {
-        // Head and X of an epoch that nobody recorded into: no picture is lost. Whatever keeper says, one that holds
-        // fragments stays: erasing pictures is retention's business.
-        let recorded = self.index.segment((camera, epoch)).is_some_and(|segment| segment.used);
-        if recorded || self.index.running(camera) == Some(epoch) {
-            return;
-        }
-        let _ = self.xfile.drop_keys(&[(camera, epoch)]);
-        let _ = self.store.unlink(camera, epoch);
-        self.index.remove((camera, epoch));
-        self.book_state((camera, epoch), SegmentState::Erased);
     }
 
     pub(super) fn hear_recorder(&mut self, token: u64) {

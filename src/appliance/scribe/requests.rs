@@ -250,9 +250,9 @@ impl Scribe {
             return Err(Problem::new(400, "bad_span", "Not a span", detail));
         }
         let fingerprint = principal.fingerprint();
+        let now = self.now();
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
         // The account must hold the right somewhere in the span; segments without it are left out below.
-        let now = self.now();
         let windows = windows(roster, fingerprint, &body, now);
         let entitled = |from: UtcNanos, until: UtcNanos| {
             roster.grant_for(fingerprint, body.camera, body.action, from, until, now).is_ok()

@@ -1,14 +1,16 @@
 //! Before the supervisor confines itself: directories and their owners, the private database cluster, the TPM's
 //! connection, portal's listening socket. Everything a role will need later is opened here once and passed as a
-//! descriptor; afterwards the supervisor can open no file.
+//! descriptor; afterwards the supervisor can open no file. One thing it makes anew: the connection to a swtpm that died.
 
 use crate::config::Config;
 use anyhow::{Context as _, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::{Uid, User, chown};
 use peri_store::root::{Separation, check_separate_disk};
 use peri_store::schema;
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
@@ -143,12 +145,22 @@ pub(crate) fn connect_tpm(path: &Path) -> anyhow::Result<OwnedFd> {
         format!("root_store.tpm: there is nothing at {}; start the swtpm or name the TPM device", path.display())
     })?;
     if kind.file_type().is_socket() {
-        let stream = UnixStream::connect(path)
+        // Never waiting: a swtpm that hangs must not stop whoever asks. `TpmNv` waits by itself, with patience.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(stream.as_raw_fd(), &UnixAddr::new(path)?)
             .with_context(|| format!("root_store.tpm: nobody listens at {}; start the swtpm", path.display()))?;
-        return Ok(stream.into());
+        return Ok(stream);
     }
     let device = File::options().read(true).write(true).open(path);
     Ok(device.with_context(|| format!("root_store.tpm: cannot open {}", path.display()))?.into())
+}
+
+/// Whether the other end of a swtpm's connection is gone. A device has no other end.
+pub(super) fn is_hung_up(tpm: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(tpm.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|seen| seen.intersects(gone))
 }
 
 /// Portal's socket: everybody on the host may connect, because the peer's uid grants nothing.
@@ -220,4 +232,35 @@ fn cluster(config: &Config, owner: Identity) -> anyhow::Result<Cluster> {
         }
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    #[test]
+    fn a_dead_swtpm_is_noticed_and_connected_to_again_without_waiting_for_one_that_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tpm");
+        assert!(connect_tpm(&path).unwrap_err().to_string().contains("there is nothing at"));
+        let listener = UnixListener::bind(&path).unwrap();
+        let first = connect_tpm(&path).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(!is_hung_up(&first));
+        drop((accepted, listener));
+        assert!(is_hung_up(&first));
+        assert!(format!("{:#}", connect_tpm(&path).unwrap_err()).contains("nobody listens at"));
+        fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        let again = connect_tpm(&path).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        UnixStream::from(again.try_clone().unwrap()).write_all(b"x").unwrap();
+        let mut byte = [0];
+        accepted.read_exact(&mut byte).unwrap();
+        assert!(byte == *b"x" && !is_hung_up(&again));
+        // Somebody listens and never accepts: refused at last instead of waiting for ever.
+        let waiting: Vec<_> = (0..5_000).map(|_| connect_tpm(&path)).take_while(Result::is_ok).collect();
+        assert!(waiting.len() < 5_000, "the backlog never filled");
+    }
 }

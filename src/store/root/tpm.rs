@@ -71,7 +71,7 @@ pub enum TpmError {
         source: std::io::Error,
     },
     /// The other end closed.
-    #[error("TPM, {doing}: the other end closed the connection; restart swtpm and the appliance")]
+    #[error("TPM, {doing}: the other end closed the connection; restart swtpm, the appliance then connects by itself")]
     Gone {
         /// Command in hand.
         doing: &'static str,
@@ -119,6 +119,14 @@ pub enum TpmError {
     },
 }
 
+impl TpmError {
+    /// Whether it is the connection that does not serve; what the TPM says of a command is no such thing.
+    #[must_use]
+    pub const fn is_connection_lost(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Gone { .. } | Self::Silent { .. } | Self::Malformed { .. })
+    }
+}
+
 fn hint(code: u32) -> &'static str {
     match code & rc::FORMAT1_MASK {
         rc::BAD_AUTH | rc::AUTH_FAIL if code & 0x80 != 0 => {
@@ -147,13 +155,27 @@ impl TpmNv {
     /// When the TPM does not answer, refuses, or an index is not ours.
     pub fn open(stream: OwnedFd, state_dir: Option<OwnedFd>) -> Result<Self, TpmError> {
         let mut tpm = Self { stream: stream.into(), state_dir };
-        tpm.resynchronise()?;
+        tpm.prepare()?;
+        Ok(tpm)
+    }
+
+    /// Goes on over another connection, because the one before is dead. It ends first: swtpm serves one client.
+    ///
+    /// # Errors
+    /// As [`TpmNv::open`]; then the new connection serves no better.
+    pub fn reconnect(&mut self, stream: OwnedFd) -> Result<(), TpmError> {
+        self.stream = stream.into();
+        self.prepare()
+    }
+
+    fn prepare(&mut self) -> Result<(), TpmError> {
+        self.resynchronise()?;
         for slot in Slot::BOTH {
-            if !tpm.is_defined(slot)? {
-                tpm.define(slot)?;
+            if !self.is_defined(slot)? {
+                self.define(slot)?;
             }
         }
-        Ok(tpm)
+        Ok(())
     }
 
     /// Removes both indices: the end of this appliance. Nothing that the X file holds can be opened afterwards.

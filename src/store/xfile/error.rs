@@ -39,17 +39,9 @@ pub enum XFileError {
         roots: Vec<u64>,
     },
     /// No slot left.
-    #[error("all {slots} slots of the X key file are taken; raise x_slots, or shorten retention, then re-key")]
+    #[error("all {slots} slots of the X key file are taken; {}", room(*.slots))]
     Full {
         /// Slots of the file.
-        slots: u32,
-    },
-    /// The configured size does not hold what lives.
-    #[error("{live} X live, but x_slots is {slots} (at most {SLOTS_MAX}); raise it")]
-    TooSmall {
-        /// Living X.
-        live: usize,
-        /// Configured slots.
         slots: u32,
     },
     /// An epoch number came twice.
@@ -90,4 +82,34 @@ pub enum XFileError {
     /// Kernel randomness.
     #[error("the kernel gave no random bytes; nothing was drawn")]
     Random,
+}
+
+const fn room(slots: u32) -> &'static str {
+    if slots < SLOTS_MAX {
+        "a re-key frees those of erased recordings and makes the file larger"
+    } else {
+        "it cannot grow any more: shorten retention or record fewer cameras"
+    }
+}
+
+impl XFileError {
+    /// Whether the root store does not answer any more, so that a new connection to it may help.
+    #[must_use]
+    pub const fn is_root_store_lost(&self) -> bool {
+        matches!(self, Self::Root { source, .. } if source.is_connection_lost())
+    }
+
+    /// In two or three words what stands in the way, for account and alarm. The whole text says more.
+    #[must_use]
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "key file full",
+            Self::Root { .. } if self.is_root_store_lost() => "TPM gone",
+            Self::Root { .. } | Self::ReadBack { .. } => "TPM refuses",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "disk full",
+            Self::Io { .. } => "key file not writable",
+            Self::Reopen => "key file to be opened anew",
+            _ => "key file",
+        }
+    }
 }

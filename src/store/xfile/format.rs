@@ -7,7 +7,8 @@
 //! then   slots × 1: mark, 0 living, 0xD5 dropped
 //! ```
 //! Plaintext of a record: camera 16 ‖ epoch u64 BE ‖ X 32 ‖ 8 zeros. Records are 128 bytes so that none straddles a
-//! sector: a torn write then damages one record only. Marks are not authenticated: who can write the file can also
+//! sector: a torn write then damages one record only. The number of slots is that of one file; the next may have more or
+//! fewer. Marks are not authenticated: who can write the file can also
 //! delete it, and a mark opens nothing.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};

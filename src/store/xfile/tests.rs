@@ -18,9 +18,12 @@ fn key(n: u8) -> Key {
 
 enum Step {
     Restart,
+    /// Where the file is full: a re-key first, as scribe does.
     Draw(u8),
     Drop(u8),
     Rekey,
+    /// The next re-key is to make so many slots.
+    Expect(u32),
 }
 
 /// A day in the life: creation, draws, an erasure, a restart, another erasure.
@@ -40,6 +43,30 @@ const SCRIPT: &[Step] = &[
     Step::Draw(6),
 ];
 
+/// A site that grows: the file is full again and again, grows by what lives, shrinks, grows by what is expected.
+const GROWTH: &[Step] = &[
+    Step::Restart,
+    Step::Draw(1),
+    Step::Draw(2),
+    Step::Draw(3),
+    Step::Draw(4),
+    Step::Drop(1),
+    Step::Drop(2),
+    Step::Drop(3),
+    Step::Rekey,
+    Step::Restart,
+    Step::Draw(5),
+    Step::Expect(9),
+    Step::Rekey,
+    Step::Draw(6),
+    Step::Draw(7),
+];
+
+/// A script, the slots that it begins with, and how many X it erases.
+type Script = (&'static [Step], u32, usize);
+
+const SCRIPTS: [Script; 2] = [(SCRIPT, SLOTS, 3), (GROWTH, 2, 3)];
+
 /// What the callers of the key file have been told.
 #[derive(Default)]
 struct Told {
@@ -57,19 +84,28 @@ struct Told {
 struct Run {
     world: World,
     file: Option<XFile<World, World>>,
+    slots: u32,
     told: Told,
 }
 
 impl Run {
+    fn new(world: World, slots: u32) -> Self {
+        Self { world, file: None, slots, told: Told::default() }
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), XFileError> {
         match step {
             Step::Restart => {
                 self.file = None;
-                let (file, _) = XFile::open(self.world.clone(), self.world.clone(), SLOTS)?;
+                let (file, _) = XFile::open(self.world.clone(), self.world.clone(), self.slots)?;
                 self.file = Some(file);
                 self.told.erased.extend(&self.told.dropped);
             }
-            Step::Draw(n) => match self.file().draw(camera(*n), EpochNo(1)) {
+            Step::Expect(slots) => {
+                self.slots = *slots;
+                self.file().expect(*slots);
+            }
+            Step::Draw(n) => match self.draw(*n) {
                 Ok(x) => {
                     self.told.drawn.insert(key(*n), *x.as_bytes());
                 }
@@ -89,6 +125,16 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    fn draw(&mut self, n: u8) -> Result<XSecret, XFileError> {
+        match self.file().draw(camera(n), EpochNo(1)) {
+            Err(XFileError::Full { .. }) => {
+                self.step(&Step::Rekey)?;
+                self.file().draw(camera(n), EpochNo(1))
+            }
+            drawn => drawn,
+        }
     }
 
     fn file(&mut self) -> &mut XFile<World, World> {
@@ -123,7 +169,7 @@ impl Run {
         for content in self.world.loot().0 {
             for (slot, sealed) in content.as_slice()[format::HEADER_LEN.min(content.len())..]
                 .chunks_exact(format::RECORD_LEN)
-                .take(SLOTS as usize)
+                .take(content.get(8..12).map_or(0, |slots| u32::from_be_bytes(slots.try_into().unwrap()) as usize))
                 .enumerate()
                 .filter(|(_, sealed)| sealed.iter().any(|byte| *byte != 0))
             {
@@ -161,35 +207,38 @@ impl Run {
     }
 }
 
-fn operations_of_the_script() -> usize {
-    let mut run = Run { world: World::default(), file: None, told: Told::default() };
-    for step in SCRIPT {
+fn operations_of((script, slots, erased): Script) -> usize {
+    let mut run = Run::new(World::default(), slots);
+    for step in script {
         run.step(step).unwrap();
     }
     let total = run.world.operations();
     run.check("no fault");
-    assert_eq!(run.told.erased.len(), 3);
+    assert_eq!(run.told.erased.len(), erased);
     total
 }
 
 #[test]
 fn power_lost_at_any_operation_loses_no_acknowledged_x_and_revives_no_erased_one() {
-    let total = operations_of_the_script();
-    assert!(total > 75, "the script exercises little: {total} operations");
-    for at in 0..total {
-        for fault in Fault::ALL.into_iter().filter(|fault| fault.is_cut()) {
-            for cache in Cache::ALL {
-                let mut run = Run { world: World::with_fault(at, fault), file: None, told: Told::default() };
-                let cut = SCRIPT.iter().try_for_each(|step| run.step(step));
-                assert!(cut.is_err() && run.world.is_off());
-                run.world.reboot(cache);
-                let what = format!("operation {at}, {fault:?}, cache {cache:?}");
-                run.step(&Step::Restart).unwrap_or_else(|e| panic!("{what}: {e}"));
-                run.check(&what);
-                // And life goes on: nothing burned blocks new draws, another restart finds the same.
-                run.step(&Step::Draw(9)).unwrap();
-                run.step(&Step::Restart).unwrap();
-                run.check(&what);
+    for script in SCRIPTS {
+        let total = operations_of(script);
+        assert!(total > 75, "the script exercises little: {total} operations");
+        for at in 0..total {
+            for fault in Fault::ALL.into_iter().filter(|fault| fault.is_cut()) {
+                for cache in Cache::ALL {
+                    let (steps, slots, _) = script;
+                    let mut run = Run::new(World::with_fault(at, fault), slots);
+                    let cut = steps.iter().try_for_each(|step| run.step(step));
+                    assert!(cut.is_err() && run.world.is_off());
+                    run.world.reboot(cache);
+                    let what = format!("{slots} slots, operation {at}, {fault:?}, cache {cache:?}");
+                    run.step(&Step::Restart).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    run.check(&what);
+                    // And life goes on: nothing burned blocks new draws, another restart finds the same.
+                    run.step(&Step::Draw(9)).unwrap();
+                    run.step(&Step::Restart).unwrap();
+                    run.check(&what);
+                }
             }
         }
     }
@@ -197,22 +246,24 @@ fn power_lost_at_any_operation_loses_no_acknowledged_x_and_revives_no_erased_one
 
 #[test]
 fn an_operation_that_fails_once_is_repaired_by_repeating_the_call() {
-    let total = operations_of_the_script();
-    for at in 0..total {
-        for fault in [Fault::Fails, Fault::FailsLate] {
-            let mut run = Run { world: World::with_fault(at, fault), file: None, told: Told::default() };
-            let what = format!("operation {at}, {fault:?}");
-            for step in SCRIPT {
-                let Err(error) = run.step(step) else { continue };
-                if run.file.as_ref().is_some_and(|file| file.poisoned) {
-                    assert!(matches!(run.file().draw(camera(9), EpochNo(9)), Err(XFileError::Reopen)));
-                    run.step(&Step::Restart).unwrap_or_else(|e| panic!("{what}: {error}, then {e}"));
+    for script in SCRIPTS {
+        for at in 0..operations_of(script) {
+            for fault in [Fault::Fails, Fault::FailsLate] {
+                let (steps, slots, _) = script;
+                let mut run = Run::new(World::with_fault(at, fault), slots);
+                let what = format!("{slots} slots, operation {at}, {fault:?}");
+                for step in steps {
+                    let Err(error) = run.step(step) else { continue };
+                    if run.file.as_ref().is_some_and(XFile::must_reopen) {
+                        assert!(matches!(run.file().draw(camera(9), EpochNo(9)), Err(XFileError::Reopen)));
+                        run.step(&Step::Restart).unwrap_or_else(|e| panic!("{what}: {error}, then {e}"));
+                    }
+                    run.step(step).unwrap_or_else(|e| panic!("{what}: {error}, then {e}"));
                 }
-                run.step(step).unwrap_or_else(|e| panic!("{what}: {error}, then {e}"));
+                run.check(&what);
+                run.step(&Step::Restart).unwrap();
+                run.check(&what);
             }
-            run.check(&what);
-            run.step(&Step::Restart).unwrap();
-            run.check(&what);
         }
     }
 }
@@ -223,7 +274,7 @@ fn what_is_drawn_after_a_failed_rekey_is_never_lost_to_its_remains() {
     for at in 0..20 {
         for (count, fault) in [(1, Fault::Fails), (1, Fault::FailsLate), (3, Fault::Fails), (3, Fault::FailsLate)] {
             for cache in Cache::ALL {
-                let mut run = Run { world: World::default(), file: None, told: Told::default() };
+                let mut run = Run::new(World::default(), SLOTS);
                 for step in [Step::Restart, Step::Draw(1)] {
                     run.step(&step).unwrap();
                 }
@@ -256,12 +307,12 @@ fn a_slot_is_never_written_twice_under_one_root() {
     file.rekey().unwrap();
     assert_eq!(file.free_slots(), SLOTS);
     drop(file);
-    let run = Run { world, file: None, told: Told::default() };
+    let run = Run::new(world, SLOTS);
     run.check_nonces("five draws, five drops");
 }
 
 #[test]
-fn a_full_file_says_so_and_a_rekey_gives_slots_back_and_changes_the_size() {
+fn a_full_file_says_so_and_a_rekey_gives_slots_back() {
     let world = World::default();
     let (mut file, opened) = XFile::open(world.clone(), world.clone(), 3).unwrap();
     assert!(opened.created);
@@ -269,16 +320,71 @@ fn a_full_file_says_so_and_a_rekey_gives_slots_back_and_changes_the_size() {
         file.draw(camera(n), EpochNo(1)).unwrap();
     }
     let full = file.draw(camera(4), EpochNo(1)).err().unwrap();
-    assert!(full.to_string().contains("raise x_slots"), "{full}");
+    assert_eq!(full.in_short(), "key file full");
+    assert!(full.to_string().contains("a re-key frees"), "{full}");
     assert!(matches!(file.draw(camera(1), EpochNo(1)), Err(XFileError::DrawnBefore { .. })));
     file.drop_keys(&[key(1), key(7)]).unwrap();
     assert!(matches!(file.draw(camera(1), EpochNo(1)), Err(XFileError::DrawnBefore { .. })), "not even when dropped");
     assert_eq!(file.rekey().unwrap().erased, [key(1)]);
+    assert_eq!(file.slots(), 3);
     file.draw(camera(4), EpochNo(1)).unwrap();
+    assert_eq!(file.free_slots(), 0);
+}
+
+#[test]
+fn a_full_file_grows_at_the_rekey_and_keeps_every_x() {
+    let world = World::default();
+    let (mut file, _) = XFile::open(world.clone(), world.clone(), 3).unwrap();
+    let mut drawn = BTreeMap::new();
+    let mut rekeys = 0;
+    for n in 1..=100 {
+        let x = match file.draw(camera(n), EpochNo(1)) {
+            Err(XFileError::Full { .. }) => {
+                assert!(file.is_short() && file.rekey().unwrap().damaged.is_empty());
+                rekeys += 1;
+                file.draw(camera(n), EpochNo(1)).unwrap()
+            }
+            x => x.unwrap(),
+        };
+        drawn.insert(key(n), *x.as_bytes());
+    }
+    assert!((5..20).contains(&rekeys), "{rekeys} re-keys for 100 X: each must gain a quarter");
+    let check = |file: &XFile<World, World>| {
+        for (key, x) in &drawn {
+            assert_eq!(file.get(key.0, key.1).unwrap().as_bytes(), x, "{key:?}");
+        }
+    };
+    check(&file);
     drop(file);
-    assert!(matches!(XFile::open(world.clone(), world.clone(), 2), Err(XFileError::TooSmall { live: 3, slots: 2 })));
-    let (file, opened) = XFile::open(world.clone(), world, 20).unwrap();
-    assert_eq!((opened.live, opened.created, file.free_slots()), (3, false, 17));
+    // Opening with fewer slots than live loses nothing either.
+    let (mut file, opened) = XFile::open(world.clone(), world.clone(), 3).unwrap();
+    assert_eq!((opened.live, file.slots()), (100, 126));
+    check(&file);
+    assert_eq!(
+        evidence(&world, &mut world.clone()).unwrap().len(),
+        100,
+        "the proof of erasure sees all of a grown file"
+    );
+    file.expect(300);
+    file.rekey().unwrap();
+    assert_eq!((file.slots(), file.free_slots(), file.is_short()), (300, 200, false));
+    check(&file);
+}
+
+#[test]
+fn a_slot_that_a_failed_draw_took_is_free_again_after_the_rekey() {
+    let world = World::default();
+    let (mut file, _) = XFile::open(world.clone(), world.clone(), 3).unwrap();
+    file.draw(camera(1), EpochNo(1)).unwrap();
+    for _ in 0..2 {
+        world.fail(world.operations(), 1, Fault::Fails);
+        assert_eq!(file.draw(camera(2), EpochNo(1)).err().unwrap().in_short(), "key file not writable");
+    }
+    // The slots are burned, so that no nonce is used twice, but not for ever.
+    assert_eq!((file.free_slots(), file.living().count()), (0, 1));
+    file.rekey().unwrap();
+    assert_eq!((file.free_slots(), file.living().count()), (2, 1));
+    file.draw(camera(2), EpochNo(1)).unwrap();
 }
 
 #[test]
@@ -352,12 +458,12 @@ fn on_a_real_disk_with_a_real_tpm_erased_x_open_from_no_copy_of_the_disk() {
             std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
         }
     };
-    let (mut file, _) = XFile::open(keys(), swtpm.nv(), SLOTS_DEFAULT).unwrap();
+    let (mut file, _) = XFile::open(keys(), swtpm.nv(), SLOTS_MIN).unwrap();
     let kept = *file.draw(camera(1), EpochNo(1)).unwrap().as_bytes();
     file.draw(camera(2), EpochNo(1)).unwrap();
     drop(file);
     swtpm.restart();
-    let (mut file, opened) = XFile::open(keys(), swtpm.nv(), SLOTS_DEFAULT).unwrap();
+    let (mut file, opened) = XFile::open(keys(), swtpm.nv(), SLOTS_MIN).unwrap();
     assert_eq!((opened.live, opened.recovered), (2, false));
     let before = tempfile::tempdir().unwrap();
     copy(&before);
@@ -367,8 +473,8 @@ fn on_a_real_disk_with_a_real_tpm_erased_x_open_from_no_copy_of_the_disk() {
     drop(file);
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "one key file, nothing temporary");
     // The disk as it was before, with the TPM as it is now: the copy opens nothing.
-    let stolen = XFile::open(DiskKeys::new(Dir::open(before.path()).unwrap()), swtpm.nv(), SLOTS_DEFAULT);
+    let stolen = XFile::open(DiskKeys::new(Dir::open(before.path()).unwrap()), swtpm.nv(), SLOTS_MIN);
     assert!(matches!(stolen, Err(XFileError::NoPairOpens { .. })));
-    let (file, _) = XFile::open(keys(), swtpm.nv(), SLOTS_DEFAULT).unwrap();
+    let (file, _) = XFile::open(keys(), swtpm.nv(), SLOTS_MIN).unwrap();
     assert_eq!(file.living().collect::<Vec<_>>(), [key(1)]);
 }

@@ -111,6 +111,21 @@ fn an_answer_that_a_killed_predecessor_left_unread_is_discarded() {
 }
 
 #[test]
+fn a_tpm_that_died_serves_again_over_a_new_connection() {
+    let mut swtpm = Swtpm::start();
+    let (a, b) = (entry(1), entry(2));
+    let mut nv = swtpm.nv();
+    nv.store(Slot::A, &a).unwrap();
+    swtpm.restart();
+    let lost = nv.store(Slot::B, &b).unwrap_err();
+    assert!(lost.is_connection_lost(), "{lost}");
+    nv.reconnect(swtpm.connect()).unwrap();
+    nv.store(Slot::B, &b).unwrap();
+    assert_eq!(nv.load(Slot::A).unwrap().unwrap().key.expose(), a.key.expose());
+    assert_eq!(nv.load(Slot::B).unwrap().unwrap().key.expose(), b.key.expose());
+}
+
+#[test]
 fn an_index_that_somebody_defined_with_a_wider_policy_is_refused() {
     let swtpm = Swtpm::start();
     let mut nv = swtpm.nv();
