@@ -60,12 +60,8 @@ const SERVER_BINARIES: [(&str, &str); 1] = [("peri-appliance", env!("CARGO_BIN_E
 /// Binaries of people's own machines: the positive control of the symbol check.
 const CLIENT_BINARIES: [(&str, &str); 1] = [("peri", env!("CARGO_BIN_EXE_peri"))];
 
-/// A file is read in one sitting: longer ones stand here with the reason.
+/// A file is read in one sitting.
 const LINES_MAX: usize = 600;
-const LONGER_FILES: [(&str, &str); 2] = [
-    ("src/appliance/scribe.rs", "one task owns the state of scribe; what it does with it stands in its modules"),
-    ("tests/hostile_camera.rs", "the corpus of hostile answers is one list, read beside the server that plays it"),
-];
 
 fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo starts");
@@ -168,16 +164,8 @@ fn files_stay_readable_in_one_sitting() {
     let mut faults = Vec::new();
     for file in rust_files("src").iter().chain(&rust_files("tests")) {
         let lines = file.source().lines().count();
-        let listed = LONGER_FILES.iter().any(|(path, _)| *path == file.path);
-        if lines > LINES_MAX && !listed {
-            faults.push(format!("{} has {lines} lines; split it, or list it with a reason", file.path));
-        } else if lines <= LINES_MAX && listed {
-            faults.push(format!("{} no longer needs its place in LONGER_FILES", file.path));
-        }
-    }
-    for (path, reason) in LONGER_FILES {
-        if !root().join(path).exists() || reason.is_empty() {
-            faults.push(format!("{path} in LONGER_FILES: no such file, or no reason"));
+        if lines > LINES_MAX {
+            faults.push(format!("{} has {lines} lines; split it where it has a seam", file.path));
         }
     }
     report(&faults);

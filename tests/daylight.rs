@@ -121,7 +121,7 @@ fn recording_live_picture_and_export_go_over_the_edges_of_summer_time() {
         let exported = appliance
             .home
             .command(&["export", "door", "--as", "guard", "--from", &local(from), "--to", &local(to)])
-            .args(["-o", file.to_str().unwrap()])
+            .args(["--purpose", "the edges", "-o", file.to_str().unwrap()])
             .env("TZ", &zone)
             .output()
             .unwrap();

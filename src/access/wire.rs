@@ -63,7 +63,8 @@ pub enum Method {
     /// Body [`FetchBody`], answer a stream of sealed bytes.
     #[n(3)]
     Fetch,
-    /// Empty body (CBOR null), answer [`Health`]. Administrators, custodians, auditors.
+    /// No parameters: body the empty array (CBOR 0x80) and nothing else, answer [`Health`]. Administrators, custodians,
+    /// auditors.
     #[n(4)]
     Health,
     /// Body [`LedgerBody`], answer [`LedgerPage`]. Auditors and custodians.

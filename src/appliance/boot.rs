@@ -4,7 +4,7 @@
 
 use crate::message::{Order, Report, Start};
 use anyhow::{Context as _, bail};
-use peri_sandbox::channel::{RecvError, Typed};
+use peri_sandbox::channel::{Channel, RecvError, Typed};
 use peri_sandbox::durable::Dir;
 use peri_sandbox::landlock::{Access, PathRule, Rules};
 use peri_sandbox::seccomp::Role;
@@ -52,6 +52,14 @@ impl Control {
         Ok(self.typed.send(report)?)
     }
 
+    /// A second handle for reports, for a role with more than one thread.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(crate) fn reporter(&self) -> anyhow::Result<Reporter> {
+        Ok(Channel::from(self.as_fd().try_clone_to_owned()?).into())
+    }
+
     /// The next order if one is there.
     ///
     /// # Errors
@@ -93,6 +101,25 @@ impl Control {
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.typed.as_fd()
+    }
+}
+
+/// Says something to the supervisor from any thread.
+pub(crate) struct Reporter(Typed<Report, Order>);
+
+impl Reporter {
+    /// As [`Control::report`].
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub(crate) fn report(&self, report: &Report) -> anyhow::Result<()> {
+        Ok(self.0.send(report)?)
+    }
+}
+
+impl From<Channel> for Reporter {
+    fn from(channel: Channel) -> Self {
+        Self(Typed::new(channel))
     }
 }
 

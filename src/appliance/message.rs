@@ -565,7 +565,7 @@ pub enum ScribeToPortal {
         /// End known to be durable now.
         #[n(2)]
         end: u64,
-        /// Go on as the file grows, until [`ScribeToPortal::Closed`] or this instant.
+        /// Live: go on with all that is written, durable or not, until [`ScribeToPortal::Closed`] or this instant.
         #[n(3)]
         follow_until: Option<UtcNanos>,
     },

@@ -1,13 +1,15 @@
 //! scribe: the database, X, the ledger and its keys; no E, no network.
 //!
 //! One thread owns everything. It draws X and opens segment files for keeper, takes progress from recorders, answers
-//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. PostgreSQL ends
-//! a call after five seconds; one that hangs without answering blocks this thread. Epochs are asked for a minute ahead, so
-//! recording waits only for what takes longer.
+//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. It waits for
+//! PostgreSQL two seconds at most, once: a server that hangs counts as away until it answers (`peri_store::db`), so
+//! recording goes on whatever becomes of it.
 //!
 //! Order of a disclosure: signature, nonce, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
 
+mod alarms;
 mod books;
+mod entries;
 mod erasure;
 mod index;
 mod prepare;
@@ -15,22 +17,26 @@ mod quota;
 mod recording;
 mod recover;
 mod requests;
+mod roster;
+mod silence;
 mod tail;
 
 use crate::boot::{self, Control};
 use crate::link::{self, Link, MESSAGES_PER_TURN};
 use crate::message::{
-    Event, KeeperToScribe, Order, Peer, PortalToScribe, RecorderToScribe, Report, ScribeStart, ScribeToKeeper,
-    ScribeToPortal, ScribeToRecorder, Start,
+    KeeperToScribe, Order, Peer, PortalToScribe, RecorderToScribe, Report, ScribeStart, ScribeToKeeper, ScribeToPortal,
+    ScribeToRecorder, Start,
 };
 use anyhow::Context as _;
 use books::Books;
+pub(crate) use entries::{EpochDetail, EventDetail};
+use entries::{clean, salt};
 pub(crate) use erasure::retention_in_force;
 use index::Index;
 use peri_access::Nonces;
-use peri_domain::{CameraId, EpochNo, Nonce, UtcNanos, VmId, limits};
+use peri_domain::{CameraId, EpochNo, UtcNanos, VmId};
 use peri_ledger::{EntryType, LedgerKeys};
-use peri_roster::{Anchor, Roster, RosterSet, Statement, Verified};
+use peri_roster::{Anchor, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, JumpDetector, SteadyTime, SystemClock};
 use peri_sandbox::durable::{self, Dir};
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
@@ -40,7 +46,7 @@ use peri_store::schema::Endpoint;
 use peri_store::segments::SegmentStore;
 use peri_store::xfile::disk::DiskKeys;
 use peri_store::xfile::{SLOTS_MIN, XFile, XFileError};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -113,7 +119,7 @@ struct Scribe {
     index: Index,
     recovery: recover::Recovery,
     quotas: quota::Quotas,
-    silence: recording::Silence,
+    silence: silence::Silence,
     books_at: Duration,
     tails: tail::Tails,
     erasure: erasure::Erasure,
@@ -121,7 +127,7 @@ struct Scribe {
     waiting: HashMap<u64, Waiting>,
     followers: Vec<(u64, CameraId, EpochNo)>,
     next_question: u64,
-    alarms: Vec<String>,
+    alarms: alarms::Alarms,
 }
 
 /// Runs the role until the supervisor goes away.
@@ -148,6 +154,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let keys_dir = dir.ensure_dir("x", 0o700)?;
     let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;
     let store = SegmentStore::open(&store)?;
+    let (alarms, unread) = alarms::Alarms::open(&dir);
     let clock = SystemClock;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
@@ -176,7 +183,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         index: Index::from_files(&store)?,
         recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),
         quotas: quota::Quotas::default(),
-        silence: recording::Silence::default(),
+        silence: silence::Silence::default(),
         books_at: Duration::ZERO,
         store,
         tails: tail::Tails::default(),
@@ -185,10 +192,13 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         waiting: HashMap::new(),
         followers: Vec::new(),
         next_question: 1,
-        alarms: Vec::new(),
+        alarms,
         start,
     };
     scribe.after_opening(&opened);
+    if let Some(why) = unread {
+        scribe.alarm(EntryType::StoreGap, None, &why);
+    }
     control.report(&Report::Ready { landlock_abi })?;
     scribe.serve(&mut control)
 }
@@ -311,6 +321,7 @@ impl Scribe {
         tokens.into_iter().for_each(|token| self.hear_recorder(token));
         self.write_tails();
         self.flush_books();
+        self.alarms.save(&self.dir);
         if let Some(books) = &mut self.books {
             // Away: the next start makes the rows from the files.
             let _ = books.write_index();
@@ -368,6 +379,7 @@ impl Scribe {
         }
         self.notice_silence(monotonic_now);
         self.sum_up(monotonic_now);
+        self.alarms.save_when_due(&self.dir, monotonic_now);
         let late: Vec<u64> = self
             .waiting
             .iter()
@@ -434,7 +446,7 @@ impl Scribe {
             self.books_at = self.clock.monotonic() + BOOKS_RETRY;
             let text = format!("the ledger cannot be opened: {error:#}; trying again");
             // Said once for each cause, although it is tried every few seconds.
-            if !self.alarms.iter().any(|alarm| alarm.ends_with(&text)) {
+            if !self.alarms.lines().iter().any(|alarm| alarm.ends_with(&text)) {
                 self.alarm(EntryType::StoreGap, None, &text);
             }
         }
@@ -484,177 +496,6 @@ impl Scribe {
         self.erasure.clock_jumped(self.clock.monotonic());
         self.alarm(EntryType::ClockJump, None, &format!("{what}; set it (NTP), nothing expires for an hour"));
     }
-
-    fn take_statement(&mut self, statement: &[u8]) {
-        let Some(set) = &mut self.roster_set else { return };
-        if set.insert(statement).is_err() {
-            self.alarm(EntryType::RosterAlarm, None, "keeper sent a statement that does not verify here");
-            return;
-        }
-        self.statements.push(statement.to_vec());
-        self.roster_of = None;
-        if self.roster_complete {
-            // What keeper says again at a start is compared with the database before anything of it is written there.
-            if let Some(books) = &mut self.books {
-                books.statement(statement);
-            }
-            self.renew_roster();
-            let text = self.roster.as_ref().map(|r| format!("{} statements, head {}", r.len(), r.head()));
-            self.record(EntryType::RosterAccepted, None, &text.unwrap_or_default());
-        }
-    }
-
-    /// Verifies the roster as of now. It copies the whole of it, so within one second it is done once, unless a statement
-    /// came; grants are compared with the instant itself all the same.
-    fn renew_roster(&mut self) {
-        let now = self.now();
-        if self.roster.is_some() && self.roster_of == Some(now.secs()) {
-            return;
-        }
-        if let Some(set) = &self.roster_set {
-            self.roster = Some(set.verify(now));
-            self.roster_of = Some(now.secs());
-        }
-    }
-
-    /// The time that decisions go by: never before the last entry of the ledger, nor before one that this run saw.
-    fn now(&mut self) -> UtcNanos {
-        if let Some(books) = &self.books {
-            self.time.saw(books.ledger_time());
-        }
-        self.time.now(&self.clock)
-    }
-
-    /// The database's roster is a copy. What it has and keeper has not is offered to keeper, who alone decides; what it
-    /// lacks or adds shows in its head, and keeper raises the alarm.
-    fn compare_database(&mut self) {
-        self.compare_due = true;
-        let Some(books) = &mut self.books else { return };
-        let Ok(stored) = books.db().statements() else { return };
-        self.compare_due = false;
-        let Some(set) = &self.roster_set else { return };
-        let known: BTreeSet<&[u8]> = self.statements.iter().map(Vec::as_slice).collect();
-        let mut present: BTreeSet<&[u8]> = stored.iter().map(Vec::as_slice).collect();
-        let mut copy = RosterSet::new(*set.anchor());
-        let mut foreign = Vec::new();
-        for statement in &stored {
-            if copy.insert(statement).is_err() || !known.contains(statement.as_slice()) {
-                foreign.push(statement.clone());
-            }
-        }
-        // What was accepted since is on its way and not missing.
-        for statement in books.waiting_statements() {
-            if present.insert(statement) {
-                let _ = copy.insert(statement);
-            }
-        }
-        let lost: Vec<Vec<u8>> = self.statements.iter().filter(|s| !present.contains(s.as_slice())).cloned().collect();
-        let mark = copy.mark();
-        // What is there beside keeper's counts although it has no effect, and so is not in the head: somebody put it there.
-        let effective = |bytes: &[u8]| Statement::from_bytes(bytes).is_ok_and(|s| copy.effective().contains(&s.hash()));
-        let idle = foreign.iter().filter(|bytes| !known.contains(bytes.as_slice()) && !effective(bytes)).count();
-        let len = mark.count + idle as u64;
-        lost.iter().for_each(|statement| books.statement(statement));
-        self.tell_keeper(ScribeToKeeper::DatabaseRoster { head: mark.head, len }, None);
-        for statement in foreign {
-            let id = self.next_question;
-            self.next_question += 1;
-            self.tell_keeper(ScribeToKeeper::Submit { id, statement: statement.into() }, None);
-        }
-    }
-
-    /// An event from another role. A recorder may only speak of its own camera, and each role only of its own things.
-    fn take_event(&mut self, event: Event, sender: quota::Sender) {
-        let Some(kind) = EntryType::from_code(event.code).filter(|kind| sender.may_enter(*kind)) else {
-            if self.quotas.is_first_breach(sender) {
-                let text = format!("{sender} wants to enter what is not its business (type {:#06x})", event.code);
-                self.alarm(EntryType::SandboxViolation, sender.camera(), &text);
-            }
-            return;
-        };
-        if !self.quotas.take(sender, kind, self.clock.monotonic()) {
-            return;
-        }
-        let camera = sender.camera().or(event.camera);
-        let text = clean(&event.text, Event::TEXT_MAX);
-        let alarming = matches!(
-            kind,
-            EntryType::RosterAlarm | EntryType::SandboxViolation | EntryType::RoleDied | EntryType::ClockJump
-        );
-        if alarming { self.alarm(kind, camera, &text) } else { self.record(kind, camera, &text) }
-    }
-
-    /// Tells of what was too much to be entered one by one.
-    fn sum_up(&mut self, now: Duration) {
-        for (sender, kind, count) in self.quotas.over(now) {
-            let text = format!("{count} more of {sender} within a minute");
-            match kind {
-                Some(kind) => self.record(kind, sender.camera(), &text),
-                None => self.record(EntryType::RequestRefused, None, &format!("{text}, without a key in office")),
-            }
-        }
-    }
-
-    fn alarm(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
-        const ALARMS_MAX: usize = 50;
-        const ALARM_BYTES_MAX: usize = 400;
-        let line = match camera {
-            Some(camera) => format!("{} {kind}: camera {camera}: {text}", self.clock.utc()),
-            None => format!("{} {kind}: {text}", self.clock.utc()),
-        };
-        // All of them go into one answer.
-        self.alarms.insert(0, line[..line.floor_char_boundary(ALARM_BYTES_MAX)].to_owned());
-        self.alarms.truncate(ALARMS_MAX);
-        self.record(kind, camera, text);
-    }
-
-    fn record(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
-        let detail = EventDetail { camera, text: text.to_owned() };
-        let event = peri_ledger::Event::new(kind, self.clock.utc()).with_detail(salt(), &detail);
-        self.enter(event);
-    }
-
-    fn enter(&mut self, event: peri_ledger::Event) {
-        let now = self.clock.monotonic();
-        match &mut self.books {
-            Some(books) => books.record(event, now),
-            None if self.early_events.len() < limits::BATCH_ENTRIES_MAX => self.early_events.push(event),
-            None => {}
-        }
-    }
-}
-
-/// Details of an event: what the commitment of the entry commits to.
-#[derive(Debug, minicbor::Encode, minicbor::Decode)]
-pub(crate) struct EventDetail {
-    /// The camera concerned.
-    #[n(0)]
-    pub camera: Option<CameraId>,
-    /// Plain words.
-    #[n(1)]
-    pub text: String,
-}
-
-/// Details of an opened epoch: the record itself, so that the ledger alone shows who could open what.
-#[derive(Debug, minicbor::Encode, minicbor::Decode)]
-pub(crate) struct EpochDetail {
-    /// The camera.
-    #[n(0)]
-    pub camera: CameraId,
-    /// Encoded epoch record.
-    #[n(1)]
-    pub record: minicbor::bytes::ByteVec,
-}
-
-/// A text from another process: bounded, and without control characters (PostgreSQL takes no NUL, terminals obey escapes).
-fn clean(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].replace(char::is_control, " ")
-}
-
-fn salt() -> Nonce {
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt).expect("the kernel always has randomness after boot");
-    Nonce(salt)
 }
 
 /// Ledger keys, made at the first start.

@@ -474,10 +474,14 @@ impl Supervisor {
 
     fn link(&mut self, one: Peer, other: Peer) -> anyhow::Result<()> {
         let (a, b) = Channel::pair()?;
-        for (to, peer, end) in [(one, other, a), (other, one, b)] {
+        // Scribe last: it drops the old end at once, and who then finds that dead must know the new one.
+        let mut ends = [(one, other, a), (other, one, b)];
+        ends.sort_by_key(|(to, ..)| *to == Peer::Scribe);
+        for (to, peer, end) in ends {
             let role = self.roles.get(&to).context("both ends are up")?;
             role.send(&Order::Link(peer), &[OwnedFd::from(end).as_fd()])?;
         }
+        self.relink.remove(&(one.min(other), one.max(other)));
         Ok(())
     }
 

@@ -20,6 +20,23 @@ pub const RETENTION_DEFAULT: Duration = Duration::from_secs(72 * 3600);
 /// Time between two re-keyings of the X file; erased X is gone for good after the next one.
 pub const REKEY_EVERY: Duration = Duration::from_secs(3600);
 
+/// Connections of clients to the portal at once. Each costs a thread of 256 KiB of stack and up to 3 MiB while it streams,
+/// 420 MiB in all; a control room with 64 tiles and its people fits.
+pub const PORTAL_CONNECTIONS_MAX: usize = 128;
+
+/// Of these by one account of the system: whoever opens as many as it gets leaves three quarters to others.
+pub const PORTAL_CONNECTIONS_PER_UID: usize = PORTAL_CONNECTIONS_MAX / 4;
+
+/// From the first byte of a client's frame to its last: 33 KiB over a local socket take a millisecond, and a person's key is
+/// opened before a frame begins.
+pub const PORTAL_FRAME_IN_MAX: Duration = Duration::from_secs(5);
+
+/// For a client to take one frame: a chunk of 1 MiB at 35 KiB/s, slower than any video.
+pub const PORTAL_FRAME_OUT_MAX: Duration = Duration::from_secs(30);
+
+/// Between two frames of a client: a page that asks once a minute keeps its connection.
+pub const PORTAL_IDLE_MAX: Duration = Duration::from_secs(120);
+
 /// One message between two roles. A roster statement is the largest thing that travels; 64 KiB is also the bound of a
 /// transparency-log entry (C2SP tlog-tiles: 65,535 bytes).
 pub const MESSAGE_MAX: usize = 64 * 1024;
@@ -53,6 +70,10 @@ pub const FRAGMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const BATCH_ENTRIES_MAX: usize = 256;
 /// See [`BATCH_ENTRIES_MAX`].
 pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Longest time scribe waits for an answer of PostgreSQL before it counts as away: a commit takes milliseconds, and tens of
+/// them on a disk that spins up. Keeper asks for an epoch a minute ahead, so recording does not notice.
+pub const DATABASE_ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Entries the spool takes while PostgreSQL is away: a tail entry every 10 s fills it in more than a day even with
 /// 500 cameras opening epochs.

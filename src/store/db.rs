@@ -1,10 +1,12 @@
 //! scribe's connection to PostgreSQL: the ledger's durable append, the roster's statements, and reading both back.
 //!
 //! What does not belong: what to do while PostgreSQL is away (`journal`, `spool`), segments and accounts (`index`,
-//! `coverage`, which extend [`Db`]). Everything is synchronous and meant for one worker thread. Durability point: a call
-//! that returns `Ok` was committed to disk. Invariants: the chain in memory is replaced only after the commit; after any
-//! failed append it is forgotten and read again, with its checkpoint verified; a lost connection is tried again with
-//! growing delay, never in a loop inside a call.
+//! `coverage`, which extend [`Db`]). Everything is synchronous and meant for one thread; a call takes a bounded time,
+//! whatever the server does ([`session`]). Durability point: a call that returns `Ok` was committed to disk. Invariants:
+//! the chain in memory is replaced only after the commit; after any failed append it is forgotten and read again, with
+//! its checkpoint verified; a lost connection is tried again with growing delay, never in a loop inside a call.
+
+mod session;
 
 use crate::schema::Endpoint;
 use peri_domain::{Hash, Nonce, UtcNanos};
@@ -13,9 +15,9 @@ use peri_ledger::{
     Batch, Chain, ChainError, CheckpointSigner, Detail, Entry, EntryError, EntryType, Event, Ledger, VerifyKey,
 };
 use peri_sandbox::clock::Clock;
+use postgres::Row;
 use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
-use std::collections::HashMap;
+use session::{Failed, Hung, Session};
 use std::time::Duration;
 
 /// Waiting time after the first failed connection; doubled up to [`RETRY_MAX`].
@@ -30,7 +32,7 @@ const PAGE: i32 = 1024;
 /// Why a call did nothing (or, for [`DbError::Away`] during an append, perhaps did: see [`Mark`]).
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// No connection, or it broke in the call.
+    /// No connection, it broke in the call, or there was no answer in time.
     #[error("PostgreSQL is away ({cause}); trying again in {} ms", retry_in.as_millis())]
     Away {
         /// What the last attempt said.
@@ -107,15 +109,11 @@ pub struct Db {
     origin: String,
     clock: Box<dyn Clock + Send>,
     session: Option<Session>,
+    hung: Hung,
     next_try: Duration,
     delay: Duration,
     last_cause: String,
     chain: Option<Chain>,
-}
-
-struct Session {
-    client: Client,
-    prepared: HashMap<&'static str, Statement>,
 }
 
 impl std::fmt::Debug for Db {
@@ -138,6 +136,7 @@ impl Db {
             origin: origin.to_owned(),
             clock: Box::new(clock),
             session: None,
+            hung: Hung::default(),
             next_try: Duration::ZERO,
             delay: RETRY_MIN,
             last_cause: String::new(),
@@ -355,46 +354,61 @@ impl Db {
         }
     }
 
-    /// Runs one prepared statement in its own transaction. A broken connection is given up and noted.
+    /// Runs one prepared statement in its own transaction. A broken connection is given up and noted, and so is one that
+    /// does not answer.
     pub(crate) fn call(&mut self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DbError> {
-        let session = self.session()?;
-        let result = session.run(sql, params);
-        let broken = session.client.is_closed();
-        match result {
-            Ok(rows) => Ok(rows),
-            Err(error) => match error.as_db_error() {
-                Some(refusal) if !broken && !passes(refusal.code().code()) => Err(DbError::Refused {
-                    call: sql,
-                    code: refusal.code().code().to_owned(),
-                    message: refusal.message().to_owned(),
-                }),
-                _ if !broken && error.as_db_error().is_none() && !is_io(&error) => {
-                    Err(DbError::Refused { call: sql, code: "client".to_owned(), message: error.to_string() })
+        let failed = match self.session()?.run(sql, params) {
+            Ok(rows) => return Ok(rows),
+            Err(failed) => failed,
+        };
+        let refused = |code: &str, message| Err(DbError::Refused { call: sql, code: code.to_owned(), message });
+        let cause = match failed {
+            Failed::Parameters(message) => return refused("client", message),
+            Failed::Said { error, broken: false } => match error.as_db_error() {
+                Some(refusal) if !passes(refusal.code().code()) => {
+                    return refused(refusal.code().code(), refusal.message().to_owned());
                 }
-                _ => {
-                    self.session = None;
-                    self.chain = None;
-                    self.delay = RETRY_MIN;
-                    Err(self.away(describe(&error)))
-                }
+                None if !is_io(&error) => return refused("client", error.to_string()),
+                _ => describe(&error),
             },
-        }
+            Failed::Said { error, broken: true } => describe(&error),
+            Failed::Silent(cause) => {
+                if let Some(session) = self.session.take() {
+                    self.hung.push(session.into_thread(), self.clock.monotonic());
+                }
+                cause
+            }
+        };
+        self.session = None;
+        self.chain = None;
+        self.delay = RETRY_MIN;
+        Err(self.away(cause))
     }
 
     fn session(&mut self) -> Result<&mut Session, DbError> {
         let now = self.clock.monotonic();
         if self.session.is_none() {
-            if now < self.next_try {
-                return Err(DbError::Away { cause: self.last_cause.clone(), retry_in: self.next_try - now });
+            let waits = self.hung.keeps(now).unwrap_or_default().max(self.next_try.saturating_sub(now));
+            if !waits.is_zero() {
+                return Err(DbError::Away { cause: self.last_cause.clone(), retry_in: waits });
             }
             // What another process appended meanwhile must be seen: the chain is read again with every connection.
             self.chain = None;
-            match self.endpoint.connect() {
-                Ok(client) => {
+            match Session::open(&self.endpoint) {
+                Ok(session) => {
                     self.delay = RETRY_MIN;
-                    self.session = Some(Session { client, prepared: HashMap::new() });
+                    self.session = Some(session);
                 }
-                Err(error) => return Err(self.away(describe(&error))),
+                Err((failed, thread)) => {
+                    if let Some(thread) = thread {
+                        self.hung.push(thread, self.clock.monotonic());
+                    }
+                    let cause = match failed {
+                        Failed::Said { error, .. } => describe(&error),
+                        Failed::Parameters(cause) | Failed::Silent(cause) => cause,
+                    };
+                    return Err(self.away(cause));
+                }
             }
         }
         self.session.as_mut().ok_or(DbError::Row("nothing"))
@@ -406,20 +420,6 @@ impl Db {
         self.delay = (self.delay * 2).min(RETRY_MAX);
         self.last_cause.clone_from(&cause);
         DbError::Away { cause, retry_in }
-    }
-}
-
-impl Session {
-    fn run(&mut self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, postgres::Error> {
-        let statement = match self.prepared.get(sql) {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.client.prepare(sql)?;
-                self.prepared.insert(sql, statement.clone());
-                statement
-            }
-        };
-        self.client.query(&statement, params)
     }
 }
 

@@ -7,6 +7,7 @@
 //! compared); a later version is one file more.
 
 use peri_domain::Hash;
+use peri_domain::limits::DATABASE_ANSWER_MAX;
 use postgres::{Client, Config, NoTls};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -77,8 +78,15 @@ impl Endpoint {
         Self { role: "postgres".to_owned(), ..Self::scribe(socket_dir) }
     }
 
-    /// Connects; waits at most three seconds for an answer. The application's calls are ended by the server after five
-    /// seconds, and after three that they wait for a lock; the superuser's (migrations, checks) may take their time.
+    /// How long [`crate::db::Db`] waits for an answer: the application's caller has others to serve, the superuser's
+    /// (checks, repairs) may take its time.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.role == SCRIBE { DATABASE_ANSWER_MAX } else { Duration::from_secs(600) }
+    }
+
+    /// Connects; waits at most three seconds for the socket, and for a server that hangs behind it without bound. The
+    /// application's calls are ended by the server after five seconds, and after three that they wait for a lock; the
+    /// superuser's (migrations, checks) may take their time.
     ///
     /// # Errors
     /// What the crate `postgres` says.

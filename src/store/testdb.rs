@@ -104,7 +104,33 @@ impl TestDb {
         self.end(Signal::SIGQUIT);
     }
 
+    /// Stops every process of the server where it stands, as a stuck disk or a suspended machine does: connections stay,
+    /// nothing answers.
+    pub fn hang(&self) {
+        for pid in self.processes() {
+            let _ = kill(pid, Signal::SIGSTOP);
+        }
+    }
+
+    /// Lets a server that hangs go on.
+    pub fn wake(&self) {
+        for pid in self.processes() {
+            let _ = kill(pid, Signal::SIGCONT);
+        }
+    }
+
+    /// The server's process and its children.
+    fn processes(&self) -> Vec<Pid> {
+        let Some(server) = &self.server else { return Vec::new() };
+        let id = server.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let all = children.split_whitespace().filter_map(|pid| pid.parse().ok()).chain(i32::try_from(id));
+        all.map(Pid::from_raw).collect()
+    }
+
     fn end(&mut self, signal: Signal) {
+        // A server that hangs would not hear anything else.
+        self.wake();
         if let Some(mut server) = self.server.take() {
             let pid = Pid::from_raw(i32::try_from(server.id()).expect("a pid"));
             let _ = kill(pid, signal);

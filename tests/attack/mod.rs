@@ -94,6 +94,11 @@ impl Desk {
         Self { socket: socket.to_owned(), identity, keys, kinds, conn: None }
     }
 
+    /// The next question goes over a new connection.
+    pub fn hang_up(&mut self) {
+        self.conn = None;
+    }
+
     pub fn key(&self, name: &str) -> &KeyPair {
         &self.keys[name]
     }

@@ -23,6 +23,8 @@ use std::time::Duration;
 /// Places of key pictures that wait in memory: ten minutes of 500 cameras with a key picture a second. Above it they are
 /// dropped and read from the files again.
 const GOPS_MAX: usize = 300_000;
+/// Of these in one call: answered in a fraction of the time that a call is waited for.
+const GOPS_AT_ONCE: usize = 10_000;
 /// Everything else that waits, each kind.
 const WAITING_MAX: usize = 50_000;
 
@@ -299,8 +301,11 @@ impl Books {
         let tails: Vec<SegmentTail> = self.tails.values().copied().collect();
         halves(&tails, refused, &mut |tails| db.segment_tails(tails))?;
         self.tails.clear();
-        halves(&self.gops, refused, &mut |gops| db.gops_add(gops))?;
-        self.gops.clear();
+        while !self.gops.is_empty() {
+            let part = self.gops.len().min(GOPS_AT_ONCE);
+            halves(&self.gops[..part], refused, &mut |gops| db.gops_add(gops))?;
+            self.gops.drain(..part);
+        }
         let differing = &mut self.differing;
         each(&mut self.closed, refused, |(tail, ends)| {
             if !db.segment_closed(tail, *ends)? {

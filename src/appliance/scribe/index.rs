@@ -1,11 +1,13 @@
 //! What scribe knows of the segments without asking the database: made from the files at start, kept up as it runs.
 //!
 //! The files are the truth, so retention, erasure and the numbers of epochs work while PostgreSQL is away. What does not
-//! belong: where key pictures lie (database), how time is accounted (books).
+//! belong: where key pictures lie (database), how time is accounted (books). Invariant: `bytes` of a segment are durable:
+//! its recorder said so, or they were synced here before they were counted; playback and export end there.
 
 use crate::message::Progress;
 use peri_access::wire::CameraHealth;
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos};
+use peri_sandbox::durable::sync_data;
 use peri_seal::record::EpochRecord;
 use peri_seal::scan;
 use peri_seal::segment::HeadError;
@@ -296,6 +298,15 @@ impl Segment {
     fn new(row: SegmentRow, head_len: u64) -> Self {
         Self { row, head_len, used: false, counter: 0, opened: false, fresh: false, cause: None, entered: false }
     }
+
+    /// Of ten seconds, from a second on; with pictures.
+    #[cfg(test)]
+    pub(super) fn of(key: SegmentKey, starts: i64, state: SegmentState) -> Self {
+        let (starts, ends) = (UtcNanos::from_secs(starts), UtcNanos::from_secs(starts + 10));
+        let (record_hash, commit_x) = (Hash([0; 32]), Hash([0; 32]));
+        let row = SegmentRow { key, starts, ends, bytes: 1_000, state, record_hash, commit_x };
+        Self { used: true, ..Self::new(row, 100) }
+    }
 }
 
 /// Reads head and end of a segment file; on failure says whether it was never used.
@@ -314,6 +325,10 @@ fn read_ends(store: &SegmentStore, key: SegmentKey) -> Result<Segment, bool> {
     let head_len = head.len as u64;
     let end = fsck::final_fragment(&file, head_len, len).map_err(|_| false)?;
     let state = if end.is_some() { SegmentState::Closed } else { SegmentState::Open };
+    if end.is_none() {
+        // No report of its recorder vouches for what it wrote last.
+        sync_data(&file).map_err(|_| false)?;
+    }
     let segment = Segment::new(row_of(key, &head.record, len, state), head_len);
     Ok(Segment { used: len > head_len, counter: end.map_or(0, |end| end.counter), ..segment })
 }
@@ -326,8 +341,9 @@ pub(super) fn read_record(store: &SegmentStore, key: SegmentKey) -> Option<Epoch
 
 /// Reads a whole segment file.
 pub(super) fn scan_file(store: &SegmentStore, (camera, epoch): SegmentKey) -> Option<Replayed> {
-    let fd = store.open_read(camera, epoch).ok()?;
-    fsck::read_segment(&File::from(fd)).ok().map(|(replayed, _)| replayed)
+    let file = File::from(store.open_read(camera, epoch).ok()?);
+    let (replayed, _) = fsck::read_segment(&file).ok()?;
+    sync_data(&file).ok().map(|()| replayed)
 }
 
 fn row_of(key: SegmentKey, record: &EpochRecord, bytes: u64, state: SegmentState) -> SegmentRow {
@@ -341,5 +357,62 @@ fn row_of(key: SegmentKey, record: &EpochRecord, bytes: u64, state: SegmentState
         state,
         record_hash,
         commit_x: context.commit_x,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAMERA: CameraId = CameraId([1; 16]);
+
+    fn key(epoch: u64) -> SegmentKey {
+        (CAMERA, EpochNo(epoch))
+    }
+
+    fn index(states: &[(u64, SegmentState)]) -> Index {
+        let segment = |(epoch, state): &(u64, SegmentState)| Segment::of(key(*epoch), *epoch as i64 * 10, *state);
+        let segments = states.iter().map(|of| (key(of.0), segment(of))).collect();
+        Index { segments, ..Index::default() }
+    }
+
+    #[test]
+    fn rows_are_compared_with_files_each_way() {
+        use SegmentState::{Closed, Open};
+        let mut index = index(&[(1, Closed), (2, Closed), (3, Closed), (4, Open), (5, Open), (6, Open)]);
+        if let Some(fresh) = index.segments.get_mut(&key(6)) {
+            fresh.opened = true;
+        }
+        let row = |epoch, state, bytes| SegmentRow { bytes, ..Segment::of(key(epoch), epoch as i64 * 10, state).row };
+        let rows = [
+            row(2, Open, 1_000),
+            row(3, Closed, 999),
+            SegmentRow { ends: UtcNanos::from_secs(45), ..row(4, Closed, 1_000) },
+            row(5, Closed, 1_000),
+            row(9, Open, 1_000),
+        ];
+        // Second 55: epoch 4 is over, epoch 5 may still be written, whatever the row says.
+        let compared = index.compare(&rows, UtcNanos::from_secs(55));
+        assert_eq!(compared.missing, [key(1)], "the row of epoch 6 is on its way");
+        assert_eq!(compared.finished, [key(2)]);
+        assert_eq!(compared.differing, [key(3)]);
+        assert_eq!(compared.without_file.iter().map(|row| row.key).collect::<Vec<_>>(), [key(9)]);
+        let state = |epoch| index.segments[&key(epoch)].row.state;
+        assert_eq!((state(4), index.segments[&key(4)].row.ends), (Closed, UtcNanos::from_secs(45)));
+        assert_eq!(state(5), Open);
+    }
+
+    #[test]
+    fn a_segment_without_its_final_fragment_is_an_orphan_a_while_after_its_end_unless_it_is_being_written() {
+        let mut index = index(&[(1, SegmentState::Closed), (2, SegmentState::Open)]);
+        let over = UtcNanos::from_secs(30) + ORPHANED_AFTER;
+        assert_eq!(index.orphaned(UtcNanos(over.0 - 1)), None);
+        assert_eq!(index.orphaned(over), Some(key(2)));
+        index.cameras.entry(CAMERA).or_default().running = Some(EpochNo(2));
+        assert_eq!(index.orphaned(over), None);
+        index.stopped(CAMERA);
+        assert_eq!(index.orphaned(over), Some(key(2)));
+        index.set_state(key(2), SegmentState::Closed);
+        assert_eq!(index.orphaned(over), None);
     }
 }

@@ -157,6 +157,33 @@ mod tests {
     }
 
     #[test]
+    fn what_strangers_have_a_say_in_is_bounded_tightly_and_the_rest_by_the_cameras() {
+        let entered = |sender: Sender, kind| {
+            let mut quotas = Quotas::default();
+            (0..MANY + 100).filter(|_| quotas.take(sender, kind, Duration::ZERO)).count() as u32
+        };
+        assert_eq!(entered(Sender::Keeper, EntryType::RosterRefused), FEW);
+        assert_eq!(entered(Sender::Keeper, EntryType::RosterAccepted), MANY);
+        assert_eq!(entered(Sender::Supervisor, EntryType::RoleDied), MANY);
+        assert_eq!(entered(Sender::Recorder(CAMERA), EntryType::CameraClock), FEW);
+        assert_eq!(entered(Sender::Strangers, EntryType::RequestRefused), 0);
+    }
+
+    #[test]
+    fn a_window_ends_by_itself_and_a_breach_is_told_once_for_each_sender() {
+        let mut quotas = Quotas::default();
+        let sender = Sender::Recorder(CAMERA);
+        (0..FEW).for_each(|_| assert!(quotas.take(sender, EntryType::StreamDamaged, Duration::ZERO)));
+        assert!(!quotas.take(sender, EntryType::StreamDamaged, WINDOW - Duration::from_millis(1)));
+        // What stayed within its number is nothing to tell, and is forgotten with the window.
+        assert!(quotas.take(Sender::Keeper, EntryType::RosterAlarm, Duration::ZERO));
+        assert_eq!(quotas.over(WINDOW), [(sender, Some(EntryType::StreamDamaged), 1)]);
+        assert!(quotas.windows.is_empty());
+        assert!(quotas.is_first_breach(sender) && !quotas.is_first_breach(sender));
+        assert!(quotas.is_first_breach(Sender::Keeper));
+    }
+
+    #[test]
     fn each_role_enters_only_what_it_knows_of() {
         let senders = [Sender::Supervisor, Sender::Keeper, Sender::Recorder(CAMERA), Sender::Strangers];
         for kind in EntryType::ALL {

@@ -3,39 +3,16 @@
 use super::quota::Sender;
 use super::{EpochDetail, Scribe, Token, salt};
 use crate::message::{Progress, RecorderToScribe, ScribeToPortal};
-use peri_domain::limits::{CAUSE_BYTES_MAX, RTP_SILENCE_MAX};
+use peri_domain::limits::CAUSE_BYTES_MAX;
 use peri_domain::{CameraId, EpochNo, UtcNanos};
 use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_store::coverage::Coverage;
 use peri_store::retention::SegmentState;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How far a recorder's time may lie ahead of scribe's: one machine, one clock, and a step of it in between.
 const AHEAD_MAX: Duration = Duration::from_secs(2);
-/// A camera without recorder is lost after so long: a restart takes less.
-const ABSENT: Duration = Duration::from_secs(5);
-/// A recorder that says nothing for so long is dead, whatever its process does: it reports a silent camera before.
-const MUTE: Duration = Duration::from_secs(RTP_SILENCE_MAX.as_secs() + 5);
-/// How often it is looked for silent recorders.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// When each camera's recorder was heard last, on the monotonic clock.
-#[derive(Debug, Default)]
-pub(super) struct Silence {
-    heard: BTreeMap<CameraId, Duration>,
-    /// Cameras whose account has begun.
-    begun: BTreeSet<CameraId>,
-    looked: Duration,
-}
-
-impl Silence {
-    pub(super) fn heard(&mut self, camera: CameraId, now: Duration) {
-        self.heard.insert(camera, now);
-    }
-}
-
 impl Scribe {
     pub(super) fn opened(&mut self, camera: CameraId, record: &[u8], head_len: u64) {
         let Ok(record) = peri_seal::record::EpochRecord::from_bytes(record) else { return };
@@ -162,27 +139,21 @@ impl Scribe {
 
     /// Cameras that nobody speaks for are lost, not forgotten: their time is accounted for, and health shows it.
     pub(super) fn notice_silence(&mut self, now: Duration) {
-        if !self.roster_complete || now.saturating_sub(self.silence.looked) < LOOK_EVERY {
+        if !self.roster_complete || !self.silence.is_due(now) {
             return;
         }
-        self.silence.looked = now;
         let Some(roster) = &self.roster else { return };
         let cameras: Vec<CameraId> = roster.cameras().filter(|c| c.registered && !c.removed).map(|c| c.id).collect();
         let utc = self.clock.utc();
         for camera in cameras {
             if !self.recovery.holds(camera)
-                && !self.silence.begun.contains(&camera)
                 && let Some(books) = &mut self.books
+                && self.silence.begins(camera)
             {
                 books.begin_account(camera, utc);
-                self.silence.begun.insert(camera);
             }
-            let heard = *self.silence.heard.entry(camera).or_insert(now);
             let linked = self.recorders.contains_key(&camera);
-            if now.saturating_sub(heard) < if linked { MUTE } else { ABSENT } {
-                continue;
-            }
-            let cause = if linked { "its recorder does not report" } else { "its recorder does not run" };
+            let Some(cause) = self.silence.cause(camera, linked, now) else { continue };
             self.index.stopped(camera);
             if self.index.lost(camera, cause) {
                 self.alarm(EntryType::CameraLost, Some(camera), cause);

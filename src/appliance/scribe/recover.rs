@@ -43,6 +43,7 @@ enum Why {
 }
 
 /// A report about a camera, held back.
+#[derive(Debug, PartialEq, Eq)]
 struct Report {
     from: UtcNanos,
     until: UtcNanos,
@@ -75,6 +76,41 @@ impl Recovery {
 
     pub(super) fn holds(&self, camera: CameraId) -> bool {
         self.held.contains_key(&camera)
+    }
+
+    /// Reads the segments of a camera that reach behind the end of its account, the last few of them, and holds back what is
+    /// reported meanwhile.
+    fn queue_last_run(&mut self, camera: CameraId, segments: &[index::Segment], end: Option<UtcNanos>) {
+        let behind = segments.iter().filter(|segment| end.is_none_or(|end| segment.row.ends > end));
+        let mut keys: Vec<_> = behind.map(|segment| segment.row.key).collect();
+        keys.drain(..keys.len().saturating_sub(LAST_RUN_MAX));
+        if !keys.is_empty() {
+            self.held.entry(camera).or_default();
+            self.queue.extend(keys.into_iter().map(|key| (key, Why::LastRun)));
+        }
+    }
+
+    /// Holds a report back, or gives it back to be taken now. What is too much to be held shows as not accounted for.
+    fn hold(&mut self, camera: CameraId, report: Report) -> Option<Report> {
+        let Some(held) = self.held.get_mut(&camera) else { return Some(report) };
+        if held.len() < HELD_MAX {
+            held.push(report);
+        }
+        None
+    }
+
+    /// What was held back, once nothing of the camera's last run is left to be read.
+    fn release(&mut self, camera: CameraId) -> Vec<Report> {
+        if self.queue.iter().any(|(next, why)| next.0 == camera && *why == Why::LastRun) {
+            return Vec::new();
+        }
+        self.held.remove(&camera).unwrap_or_default()
+    }
+
+    /// Whether segments without their final fragment may be closed: the rows say which were before, or there are none to wait
+    /// for any longer.
+    fn may_close_orphans(&self, now: Duration) -> bool {
+        self.rows_seen || now.saturating_sub(self.started) >= ROWS_PATIENCE
     }
 }
 
@@ -114,8 +150,7 @@ impl Scribe {
         if let Some(next) = self.recovery.queue.pop_front() {
             return Some(next);
         }
-        let known = self.recovery.rows_seen || now.saturating_sub(self.recovery.started) >= ROWS_PATIENCE;
-        let orphan = known.then(|| self.index.orphaned(self.clock.utc())).flatten();
+        let orphan = self.recovery.may_close_orphans(now).then(|| self.index.orphaned(self.clock.utc())).flatten();
         orphan.map(|key| (key, Why::Orphan))
     }
 
@@ -123,13 +158,7 @@ impl Scribe {
     fn queue_last_run(&mut self) {
         for (camera, segments) in self.index.used() {
             let end = self.books.as_mut().and_then(|books| books.accounted_until(camera));
-            let behind = segments.iter().filter(|segment| end.is_none_or(|end| segment.row.ends > end));
-            let mut keys: Vec<_> = behind.map(|segment| segment.row.key).collect();
-            keys.drain(..keys.len().saturating_sub(LAST_RUN_MAX));
-            if !keys.is_empty() {
-                self.recovery.held.entry(camera).or_default();
-                self.recovery.queue.extend(keys.into_iter().map(|key| (key, Why::LastRun)));
-            }
+            self.recovery.queue_last_run(camera, &segments, end);
         }
     }
 
@@ -142,10 +171,7 @@ impl Scribe {
                 self.book_scan(replayed);
             }
         }
-        if self.recovery.queue.iter().any(|(next, why)| next.0 == key.0 && *why == Why::LastRun) {
-            return;
-        }
-        for report in self.recovery.held.remove(&key.0).unwrap_or_default() {
+        for report in self.recovery.release(key.0) {
             self.cover_now(key.0, report.from, report.until, report.state, &report.cause);
         }
     }
@@ -180,13 +206,9 @@ impl Scribe {
 
     /// A camera's time was this; in order, so behind what its last run still has to tell.
     pub(super) fn cover(&mut self, camera: CameraId, from: UtcNanos, until: UtcNanos, state: Coverage, cause: &str) {
-        match self.recovery.held.get_mut(&camera) {
-            Some(held) if held.len() < HELD_MAX => {
-                held.push(Report { from, until, state, cause: cause.to_owned() });
-            }
-            // What is not held back shows as not accounted for.
-            Some(_) => {}
-            None => self.cover_now(camera, from, until, state, cause),
+        let report = Report { from, until, state, cause: cause.to_owned() };
+        if let Some(report) = self.recovery.hold(camera, report) {
+            self.cover_now(camera, report.from, report.until, report.state, &report.cause);
         }
     }
 
@@ -330,5 +352,72 @@ impl Scribe {
                 self.record(EntryType::Erased, Some(camera), &format!("epoch {epoch}: erased at start: file gone"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peri_domain::EpochNo;
+
+    const CAMERA: CameraId = CameraId([1; 16]);
+    const OTHER: CameraId = CameraId([2; 16]);
+
+    fn report(at: i64) -> Report {
+        Report { from: UtcNanos(at), until: UtcNanos(at + 1), state: Coverage::Lost, cause: "test".into() }
+    }
+
+    /// Epochs 1 to 6, each ten seconds long.
+    fn segments() -> Vec<index::Segment> {
+        (1..=6)
+            .map(|epoch| index::Segment::of((CAMERA, EpochNo(epoch)), epoch as i64 * 10, SegmentState::Open))
+            .collect()
+    }
+
+    fn queued(recovery: &Recovery) -> Vec<u64> {
+        recovery.queue.iter().map(|(key, _)| key.1.0).collect()
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_of_the_account_is_read_and_no_more_than_a_few() {
+        let begun = |end| {
+            let mut recovery = Recovery::new([], Duration::ZERO);
+            recovery.queue_last_run(CAMERA, &segments(), end);
+            (queued(&recovery), recovery.holds(CAMERA))
+        };
+        // Epoch 5 ends at second 60: an account until then leaves only the last.
+        assert_eq!(begun(Some(UtcNanos::from_secs(60))), (vec![6], true));
+        assert_eq!(begun(Some(UtcNanos(UtcNanos::from_secs(60).0 - 1))), (vec![5, 6], true));
+        assert_eq!(begun(Some(UtcNanos::from_secs(70))), (vec![], false), "nothing to wait for");
+        assert_eq!(begun(None), (vec![3, 4, 5, 6], true), "the last few alone");
+    }
+
+    #[test]
+    fn reports_wait_for_the_last_run_of_their_camera_in_order_and_of_no_other() {
+        let mut recovery = Recovery::new([], Duration::ZERO);
+        recovery.queue_last_run(CAMERA, &segments(), Some(UtcNanos::from_secs(60)));
+        recovery.queue.push_back(((OTHER, EpochNo(9)), Why::LastRun));
+        assert_eq!(recovery.hold(OTHER, report(1)), Some(report(1)), "not held back: taken at once");
+        for at in 0..HELD_MAX as i64 + 5 {
+            assert_eq!(recovery.hold(CAMERA, report(at)), None);
+        }
+        assert_eq!(recovery.release(CAMERA), [], "its file is not read yet");
+        recovery.queue.pop_front();
+        recovery.queue.push_back(((CAMERA, EpochNo(1)), Why::Row));
+        let released = recovery.release(CAMERA);
+        assert_eq!(released.len(), HELD_MAX);
+        assert!(released.iter().zip(0..).all(|(held, at)| *held == report(at)), "in the order they came");
+        assert!(!recovery.holds(CAMERA));
+        assert_eq!(recovery.hold(CAMERA, report(3)), Some(report(3)));
+    }
+
+    #[test]
+    fn unfinished_segments_are_closed_when_the_rows_are_known_or_too_long_away() {
+        let start = Duration::from_secs(50);
+        let mut recovery = Recovery::new([], start);
+        assert!(!recovery.may_close_orphans(start + ROWS_PATIENCE - Duration::from_millis(1)));
+        assert!(recovery.may_close_orphans(start + ROWS_PATIENCE));
+        recovery.rows_seen = true;
+        assert!(recovery.may_close_orphans(start));
     }
 }

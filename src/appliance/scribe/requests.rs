@@ -28,7 +28,7 @@ const SEGMENTS_PAGE: usize = 240;
 const COVERAGE_PAGE: usize = 120;
 /// Causes of lost cameras in one answer about health; beside them stand 512 cameras of 48 bytes and 50 alarms of 400.
 const HEALTH_CAUSES: usize = 16 * 1024;
-/// Questions that wait for keeper at once: four for each connection of portal.
+/// Questions that wait for keeper at once: two for each connection of portal.
 const WAITING_MAX: usize = 256;
 /// Cameras named in a notice.
 const NOT_ROTATED_SHOWN: usize = 10;
@@ -191,7 +191,7 @@ impl Scribe {
                 Ok(()) => return None,
                 Err(problem) => Err(problem),
             },
-            Method::Health => self.read_health(principal),
+            Method::Health => self.read_health(principal, &request.body),
             Method::Ledger => self.read_ledger(principal, &request.body),
         })
     }
@@ -421,7 +421,8 @@ impl Scribe {
         Ok(())
     }
 
-    fn read_health(&mut self, principal: Principal) -> Answered {
+    fn read_health(&mut self, principal: Principal, body: &[u8]) -> Answered {
+        let (): () = decode(body)?;
         self.allow(principal, Action::ReadLedger, Object::Health)?;
         let mut notices = self.start.notices.clone();
         if let Some(since) = self.books.as_ref().and_then(|books| books.away_since()) {
@@ -441,7 +442,7 @@ impl Scribe {
         Ok(encode(&Health {
             now: self.clock.utc(),
             cameras,
-            alarms: self.alarms.clone(),
+            alarms: self.alarms.lines().to_vec(),
             free_bytes: self.store.free_bytes().unwrap_or(0),
             notices,
         }))
@@ -552,6 +553,16 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_without_parameters_has_one_body() {
+        assert_eq!(encode(&()), [0x80]);
+        assert!(decode::<()>(&[0x80]).is_ok());
+        // Nothing, null, something in it, something behind it, another form of the same.
+        for body in [&[][..], &[0xf6], &[0x81, 0x00], &[0x80, 0x00], &[0x9f, 0xff], &[0x98, 0x00]] {
+            assert_eq!(decode::<()>(body).err().map(|problem| problem.code), Some("malformed".into()), "{body:x?}");
+        }
+    }
 
     #[test]
     fn an_account_is_cut_to_the_windows_of_the_grants() {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testdb::TestDb;
 use getrandom::SysRng;
+use peri_domain::limits::DATABASE_ANSWER_MAX;
 use peri_ledger::{Class, LedgerKeys, LedgerSigner, verify_ledger};
 use peri_sandbox::clock::SystemClock;
 
@@ -172,6 +173,92 @@ fn attempts_to_reconnect_back_off() {
         *clock.0.lock().unwrap() += retry_in;
     }
     assert_eq!((delays[0], delays[1], delays[8]), (RETRY_MIN, RETRY_MIN * 2, RETRY_MAX));
+}
+
+/// How long a call took that found the database away.
+fn away_after(db: &mut Db) -> Duration {
+    let began = SystemClock.monotonic();
+    assert!(db.statements().unwrap_err().is_away());
+    SystemClock.monotonic() - began
+}
+
+/// Calls until the database answers.
+fn back(db: &mut Db) -> Duration {
+    let began = SystemClock.monotonic();
+    while let Err(error) = db.statements() {
+        assert!(error.is_away() && SystemClock.monotonic() - began < Duration::from_secs(20), "{error}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    SystemClock.monotonic() - began
+}
+
+#[test]
+fn a_server_that_hangs_is_waited_for_once_and_what_it_did_meanwhile_is_known() {
+    let cluster = TestDb::start();
+    let mut signer = signer();
+    let mut db = cluster.db(ORIGIN);
+    let run = Nonce([9; 16]);
+    db.append(&events(3), Some(Mark { run, first_no: 0 }), &mut signer).unwrap();
+    cluster.hang();
+    let began = SystemClock.monotonic();
+    assert!(db.append(&events(3), Some(Mark { run, first_no: 3 }), &mut signer).unwrap_err().is_away());
+    let waited = SystemClock.monotonic() - began;
+    let most = DATABASE_ANSWER_MAX + Duration::from_secs(1);
+    assert!(waited >= DATABASE_ANSWER_MAX && waited < most, "{waited:?}");
+    // Past every back-off, and for all that nothing answers: no call waits again.
+    std::thread::sleep(RETRY_MIN * 3);
+    let all: Duration = (0..100).map(|_| away_after(&mut db)).sum();
+    assert!(all < Duration::from_millis(500), "a hundred calls took {all:?}");
+    cluster.wake();
+    back(&mut db);
+    // The append that was given up was carried out; its thread ended before the next connection was made, so this is final.
+    assert_eq!(db.marked(run).unwrap(), Some(5));
+    db.append(&events(1), Some(Mark { run, first_no: 6 }), &mut signer).unwrap();
+    let (entries, notes) = read_all(&mut db);
+    verify_ledger(ORIGIN, &entries, &notes, &signer.verify_keys(), &[]).unwrap();
+
+    // A server that hangs before there is a connection.
+    let mut late = cluster.db(ORIGIN);
+    cluster.hang();
+    assert!(away_after(&mut late) < most);
+    std::thread::sleep(RETRY_MIN * 3);
+    assert!(away_after(&mut late) < Duration::from_millis(50));
+    cluster.wake();
+    back(&mut late);
+}
+
+#[test]
+fn a_connection_that_hangs_for_ever_is_given_up_and_another_made_beside_it() {
+    let cluster = TestDb::start();
+    let clock = Hands::default();
+    let mut db = Db::new(Endpoint::scribe(cluster.socket_dir()), ORIGIN, clock.clone());
+    let stuck: i32 = db.call("SELECT pg_backend_pid()", &[]).unwrap()[0].get(0);
+    let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(stuck), signal).unwrap();
+    signal(nix::sys::signal::Signal::SIGSTOP);
+    assert!(db.statements().unwrap_err().is_away());
+    *clock.0.lock().unwrap() += Duration::from_secs(50);
+    assert!(db.statements().unwrap_err().is_away(), "too early");
+    *clock.0.lock().unwrap() += Duration::from_secs(11);
+    db.statements().unwrap();
+    let other: i32 = db.call("SELECT pg_backend_pid()", &[]).unwrap()[0].get(0);
+    signal(nix::sys::signal::Signal::SIGCONT);
+    assert_ne!(stuck, other);
+}
+
+#[test]
+fn parameters_that_do_not_fit_are_refused_and_the_connection_stays() {
+    let cluster = TestDb::start();
+    let mut db = cluster.db(ORIGIN);
+    let refused = |result: Result<Vec<Row>, DbError>| match result {
+        Err(DbError::Refused { code, message, .. }) => (code, message),
+        other => panic!("{other:?}"),
+    };
+    let (code, message) = refused(db.call("SELECT $1::bigint", &[]));
+    assert!(code == "client" && message.contains("0 parameters where 1"), "{message}");
+    assert_eq!(refused(db.call("SELECT $1::bigint", &[&"text"])).0, "client");
+    let rows = db.call("SELECT $1::bigint, $2::bytea, $3::text[]", &[&7_i64, &None::<&[u8]>, &vec!["a", "ü"]]).unwrap();
+    assert_eq!((rows[0].get::<_, i64>(0), rows[0].get::<_, Option<Vec<u8>>>(1)), (7, None));
+    assert_eq!(rows[0].get::<_, Vec<String>>(2), ["a", "ü"]);
 }
 
 /// `cargo test --release -p peri-store -- --ignored --nocapture append_rate`

@@ -23,7 +23,7 @@ fn strict<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> bool {
 
 /// The one request that key 6 signed.
 pub(crate) fn request() -> SignedRequest {
-    wire::sign_request(VM, wire::Method::Health, vec![0xf6], Nonce([3; 16]), &PAIRS[6])
+    wire::sign_request(VM, wire::Method::Health, vec![0x80], Nonce([3; 16]), &PAIRS[6])
 }
 
 /// The one birth certificate that the device signed.
