@@ -99,14 +99,16 @@ fn is_test_file(file: &File) -> bool {
     file.path.split('/').skip(1).any(|part| part.starts_with("test"))
 }
 
-/// The lines that end up in a program, numbered from 1: what stands before the unit tests, without comments.
-fn shipped_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
-    file.source()
-        .lines()
-        .zip(1..)
-        .map(|(line, number)| (number, line))
-        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+/// The lines that end up in a program, numbered from 1: what stands before the unit tests, without comments. Tests are a
+/// module that is written out (`#[cfg(test)] mod … {`) at the end; a line that only names a file of tests ends nothing.
+fn shipped_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = |at: &usize| {
+        let after = lines[at + 1..].iter().find(|line| !line.starts_with("#["));
+        lines[*at] == "#[cfg(test)]" && after.is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
+    };
+    let end = (0..lines.len()).find(tests).unwrap_or(lines.len());
+    (1..).zip(lines).take(end).filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 #[test]
@@ -174,8 +176,11 @@ fn files_stay_readable_in_one_sitting() {
 #[test]
 fn unsafe_code_lives_in_the_sandbox_alone_and_says_why_it_is_sound() {
     let mut faults = Vec::new();
-    for (name, _) in EDGES.iter().filter(|(name, _)| *name != "peri-sandbox") {
-        let path = format!("src/{}/lib.rs", name.trim_start_matches("peri-"));
+    let crates = EDGES.iter().filter(|(name, _)| *name != "peri-sandbox");
+    let libraries = crates.map(|(name, _)| format!("src/{}/lib.rs", name.trim_start_matches("peri-")));
+    let mains: Vec<String> = rust_files("src/bin").into_iter().map(|file| file.path).collect();
+    assert_eq!(mains.len(), SERVER_BINARIES.len() + CLIENT_BINARIES.len(), "a main for each binary: {mains:?}");
+    for path in libraries.chain(mains) {
         let text = std::fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         if !text.contains("#![forbid(unsafe_code)]") {
             faults.push(format!("{path} does not forbid unsafe code"));
@@ -198,14 +203,28 @@ fn unsafe_code_lives_in_the_sandbox_alone_and_says_why_it_is_sound() {
     report(&faults);
 }
 
+/// How Rust and its crates read a clock.
+const CLOCKS: [&str; 5] = ["SystemTime::now", "Instant::now", "clock_gettime", "gettimeofday", "UnixTime::now"];
+
+#[test]
+fn a_file_is_read_up_to_its_written_out_tests_and_not_only_to_the_first_line_of_tests() {
+    let named = "#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod tests;\nInstant::now();\n// Instant::now\n";
+    assert!(shipped_lines(named).any(|(number, line)| number == 4 && line.contains("Instant::now")));
+    assert_eq!(shipped_lines(named).filter(|(_, line)| line.contains("Instant::now")).count(), 1);
+    let attribute = "#[cfg(test)]\npub(crate) fn helper() {\nInstant::now();\n}\nInstant::now();\n";
+    assert_eq!(shipped_lines(attribute).count(), 5, "a helper of tests hides nothing that follows it");
+    let written_out = "a();\n#[cfg(test)]\nmod tests {\nInstant::now();\n}\n";
+    assert_eq!(shipped_lines(written_out).collect::<Vec<_>>(), [(1, "a();")]);
+}
+
 #[test]
 fn only_the_sandbox_clock_reads_a_clock() {
     let mut faults = Vec::new();
     for file in
         rust_files("src").iter().filter(|file| !file.path.starts_with("src/sandbox/clock") && !is_test_file(file))
     {
-        for (number, line) in shipped_lines(file) {
-            for call in ["SystemTime::now", "Instant::now"].iter().filter(|call| line.contains(**call)) {
+        for (number, line) in shipped_lines(file.source()) {
+            for call in CLOCKS.iter().filter(|call| line.contains(**call)) {
                 faults.push(format!("{}:{number}: {call}; take the time as a parameter", file.path));
             }
         }
@@ -213,8 +232,21 @@ fn only_the_sandbox_clock_reads_a_clock() {
     report(&faults);
 }
 
+/// The server's binary is a target of the root package, which builds clients too, so cargo would let its main name their
+/// crates. It names the appliance alone, whose own tree is looked at here.
 #[test]
 fn the_appliance_is_built_from_nothing_that_opens() {
+    for (name, _) in SERVER_BINARIES {
+        let path = format!("src/bin/{name}.rs");
+        let text = std::fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let crates: BTreeSet<&str> = code
+            .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+            .filter(|word| word.starts_with("peri_"))
+            .collect();
+        assert_eq!(crates, BTreeSet::from(["peri_appliance"]), "{path} names other crates");
+        assert!(!text.contains("include!") && !text.contains("#[path"), "{path} takes code from elsewhere");
+    }
     for edges in ["normal", "normal,build"] {
         let tree = cargo(&["tree", "--offline", "--package", "peri-appliance", "--edges", edges, "--prefix", "none"]);
         assert!(tree.contains("peri-seal"), "cargo tree lists what the appliance is built from");

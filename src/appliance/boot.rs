@@ -6,10 +6,11 @@ use crate::message::{Order, Report, Start};
 use anyhow::{Context as _, bail};
 use peri_sandbox::channel::{Channel, RecvError, Typed};
 use peri_sandbox::durable::Dir;
-use peri_sandbox::landlock::{Access, PathRule, Rules};
+use peri_sandbox::landlock::Rules;
 use peri_sandbox::seccomp::Role;
 use peri_sandbox::{confine, spawn};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The supervisor speaks within milliseconds; a role that was started by hand ends instead of waiting for ever.
@@ -123,11 +124,11 @@ impl From<Channel> for Reporter {
     }
 }
 
-/// The rule that lets a role work in a directory it was handed, and nowhere else.
+/// A path to a directory that a role was handed: the kernel's link to the descriptor. The role knows no other, and needs
+/// none.
 #[must_use]
-pub(crate) fn read_write(dir: &Dir) -> PathRule {
-    // The kernel's link to the descriptor: the role knows no path, and needs none.
-    PathRule::new(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()), Access::ReadWrite)
+pub(crate) fn path_of(dir: &Dir) -> PathBuf {
+    format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()).into()
 }
 
 /// Puts the walls up: privileges, dumps, Landlock, seccomp. To be called with one thread, before any message of a peer
@@ -138,10 +139,4 @@ pub(crate) fn read_write(dir: &Dir) -> PathRule {
 pub(crate) fn confine(role: Role, rules: &Rules, need_landlock: bool) -> anyhow::Result<u8> {
     let enforced = confine::confine(role, rules, &[], !need_landlock)?;
     Ok(u8::try_from(enforced.abi).unwrap_or(u8::MAX))
-}
-
-/// Rules with these paths and nothing else.
-#[must_use]
-pub(crate) fn only(paths: Vec<PathRule>) -> Rules {
-    Rules { paths, ..Rules::default() }
 }

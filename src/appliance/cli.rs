@@ -1,10 +1,11 @@
 //! The command line of `peri-appliance`.
 
 use crate::boot::Control;
-use crate::{config, keeper, maintenance, migrate, portal, recorder, scribe, supervisor};
+use crate::{config, keeper, maintenance, migrate, portal, recorder, scribe, supervisor, walls};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use peri_sandbox::seccomp::Role;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The appliance: records cameras into sealed segments that nobody on this machine can open.
@@ -60,6 +61,9 @@ enum Command {
         role: String,
         /// Which attack; `list` prints all.
         attack: String,
+        /// The configuration file that decides the walls.
+        #[arg(long, default_value = "/etc/peri/appliance.toml")]
+        config: PathBuf,
     },
 }
 
@@ -108,19 +112,24 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 RoleName::Migrate => migrate::run(control),
             }?;
         }
-        Command::Probe { role, attack } => probe(&role, &attack)?,
+        Command::Probe { role, attack, config } => probe(&role, &attack, &config)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn probe(role: &str, attack: &str) -> anyhow::Result<()> {
+/// Stands in the data directory, whose parts some attacks name, and behind the walls that production builds for the role.
+fn probe(role: &str, attack: &str, config: &Path) -> anyhow::Result<()> {
     use peri_sandbox::probe::{ATTACKS, run};
     if attack == "list" {
         ATTACKS.iter().for_each(|attack| say(attack.name));
         return Ok(());
     }
-    let role: peri_sandbox::seccomp::Role = role.parse()?;
-    peri_sandbox::confine::confine(role, &Default::default(), &[], false)?;
+    let role: Role = role.parse()?;
+    let config = config::Config::read(config)?;
+    std::env::set_current_dir(&config.data).context("the probe stands in the data directory")?;
+    let root = nix::unistd::Uid::effective().is_root();
+    let kept = if role == Role::Supervisor { walls::capabilities(root) } else { &[] };
+    peri_sandbox::confine::confine(role, &walls::of(role, &config), kept, false)?;
     let result = run(attack).with_context(|| format!("there is no attack {attack}; `probe {role} list` prints all"))?;
     say(&format!("{result:?}"));
     Ok(())

@@ -80,19 +80,13 @@ pub struct RootStoreConfig {
 }
 
 /// `[database]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
     /// Socket directory of a PostgreSQL that somebody else runs. Left out: a private cluster below `data`.
     pub socket_dir: Option<PathBuf>,
-    /// Where the private cluster's programs lie.
-    pub bin_dir: PathBuf,
-}
-
-impl Default for DatabaseConfig {
-    fn default() -> Self {
-        Self { socket_dir: None, bin_dir: "/usr/lib/postgresql/15/bin".into() }
-    }
+    /// Where PostgreSQL's programs lie. Left out: see [`Config::postgres_dir`].
+    pub bin_dir: Option<PathBuf>,
 }
 
 /// `[users]`: names of system users (made by `scripts/setup`) and the numeric range of recorders.
@@ -199,6 +193,14 @@ impl Config {
         Ok(config)
     }
 
+    /// Where PostgreSQL's programs lie: as configured; else of the version that made the private cluster; else the newest
+    /// of the machine.
+    #[must_use]
+    pub fn postgres_dir(&self) -> PathBuf {
+        let configured = self.database.bin_dir.clone();
+        configured.unwrap_or_else(|| postgres_dir(Path::new(POSTGRES), &self.data.join("postgres/data")))
+    }
+
     fn check(&self) -> Result<(), (&'static str, String)> {
         let most = TimingConfig::default();
         for (key, value, limit) in [
@@ -229,6 +231,19 @@ impl Config {
     }
 }
 
+/// Where Debian installs every version of PostgreSQL.
+const POSTGRES: &str = "/usr/lib/postgresql";
+
+fn postgres_dir(installed: &Path, cluster: &Path) -> PathBuf {
+    let made_by = std::fs::read_to_string(cluster.join("PG_VERSION")).ok();
+    let of_cluster = made_by.map(|version| installed.join(version.trim()).join("bin"));
+    let versions = std::fs::read_dir(installed).into_iter().flatten().flatten();
+    let numbered = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
+    let newest = || numbered.map(|(number, dir)| (number, dir.join("bin"))).filter(|(_, bin)| bin.exists()).max();
+    // Where there is none at all the caller names the directory that was looked into.
+    of_cluster.filter(|bin| bin.exists()).or_else(|| newest().map(|(_, bin)| bin)).unwrap_or_else(|| installed.into())
+}
+
 /// The commented example that `peri-appliance config --example` prints.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
@@ -240,6 +255,31 @@ mod tests {
     fn the_example_is_a_valid_configuration() {
         let config = Config::parse(EXAMPLE, Path::new("example.toml")).unwrap();
         assert_eq!(config.timing.epoch_secs, 900);
+    }
+
+    #[test]
+    fn postgres_is_the_version_of_the_cluster_else_the_newest_installed() {
+        let machine = tempfile::tempdir().unwrap();
+        let (installed, cluster) = (machine.path().join("postgresql"), machine.path().join("data"));
+        assert_eq!(postgres_dir(&installed, &cluster), installed, "the place that was looked into");
+        for version in ["9", "15", "17", "common"] {
+            std::fs::create_dir_all(installed.join(version).join("bin")).unwrap();
+        }
+        assert_eq!(postgres_dir(&installed, &cluster), installed.join("17/bin"));
+        std::fs::create_dir(&cluster).unwrap();
+        std::fs::write(cluster.join("PG_VERSION"), "15\n").unwrap();
+        assert_eq!(postgres_dir(&installed, &cluster), installed.join("15/bin"));
+        std::fs::write(cluster.join("PG_VERSION"), "16\n").unwrap();
+        assert_eq!(postgres_dir(&installed, &cluster), installed.join("17/bin"), "16 was removed; 17 says why not");
+    }
+
+    #[test]
+    fn the_remedy_for_a_missing_landlock_is_a_key_of_this_configuration() {
+        let remedy = peri_sandbox::landlock::LandlockError::Missing.to_string();
+        let key = remedy.split('`').find(|part| part.contains(" = ")).unwrap().to_owned();
+        let rest = EXAMPLE.replace("[accept]", "").replace("no_landlock = false", "");
+        let config = Config::parse(&format!("{key}\n{rest}"), Path::new("p.toml"));
+        assert!(config.unwrap().accept.no_landlock, "{remedy}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::link::{self, Link, MESSAGES_PER_TURN};
 use crate::message::{
     Event, KeeperToRecorder, KeeperToScribe, Order, Peer, RecorderToKeeper, Report, ScribeToKeeper, Start,
 };
+use crate::walls;
 use camera::{Camera, Instant};
 use files::{Identity, Remembered, RosterLog};
 use peri_access::wire::{BirthCertificate, Problem};
@@ -28,6 +29,7 @@ use peri_ledger::EntryType;
 use peri_roster::{Anchor, Provisioning, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::durable::Dir;
+use peri_sandbox::memory::wipe_stack;
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
 use peri_seal::keys::Signature;
 use std::collections::BTreeMap;
@@ -81,7 +83,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     };
     let dir = Dir::from_fd(fds.pop().ok_or_else(|| anyhow::anyhow!("keeper got no directory"))?, "keeper")?;
     let landlock_abi =
-        boot::confine(peri_sandbox::seccomp::Role::Keeper, &boot::only(vec![boot::read_write(&dir)]), need_landlock)?;
+        boot::confine(peri_sandbox::seccomp::Role::Keeper, &walls::keeper(boot::path_of(&dir)), need_landlock)?;
     let claim_key = Provisioning::from_bytes(&provisioning)?.claim_key.fingerprint();
     let identity = Identity::load_or_create(&dir, &provisioning)?;
     let (log, accepted) = RosterLog::open(&dir)?;
@@ -149,6 +151,8 @@ impl Keeper {
                     SCRIBE => self.hear_scribe(),
                     Token(token) => self.hear_recorder(token),
                 }
+                // E and X were in hand for one call: what moves and libraries left of them on the stack goes too.
+                wipe_stack();
             }
             if waiting {
                 self.flush();
@@ -254,6 +258,8 @@ impl Keeper {
         }
     }
 
+    /// Never inlined: see [`wipe_stack`].
+    #[inline(never)]
     fn hear_scribe(&mut self) {
         for _ in 0..MESSAGES_PER_TURN {
             let Some((message, fd)) = link::next_of(&mut self.scribe) else { return };

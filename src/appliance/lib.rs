@@ -24,3 +24,4 @@ mod portal;
 mod recorder;
 mod scribe;
 mod supervisor;
+mod walls;

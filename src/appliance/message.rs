@@ -4,11 +4,13 @@
 //! What does not belong here cannot be said between roles. Note what is absent: no message carries plaintext video, E
 //! or a private key, none to or from portal carries K or X in clear, and no path of a file travels, only descriptors.
 
+mod notice;
 mod secret;
 mod start;
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+pub use notice::Notice;
 use peri_access::wire::{Ask, Problem};
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos, VmId};
 use peri_seal::keys::UserPublic;

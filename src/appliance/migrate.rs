@@ -2,8 +2,8 @@
 
 use crate::boot::{self, Control};
 use crate::message::{Report, Start};
+use crate::walls;
 use peri_sandbox::clock::{Clock, SystemClock};
-use peri_sandbox::landlock::{Access, PathRule};
 use peri_sandbox::seccomp::Role;
 use peri_store::schema::{self, Endpoint};
 use std::path::Path;
@@ -23,8 +23,8 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let Start::Migrate { database_dir, need_landlock } = start else {
         anyhow::bail!("migrate was started as something else")
     };
-    let paths = vec![PathRule::new(&database_dir, Access::ReadWrite)];
-    let landlock_abi = boot::confine(Role::Migrate, &boot::only(paths), need_landlock)?;
+    let rules = walls::migrate(Path::new(&database_dir));
+    let landlock_abi = boot::confine(Role::Migrate, &rules, need_landlock)?;
     let superuser = Endpoint::superuser(Path::new(&database_dir));
     let clock = SystemClock;
     let deadline = clock.monotonic() + PATIENCE;

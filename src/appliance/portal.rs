@@ -12,6 +12,7 @@ mod frames;
 
 use crate::boot::{self, Control, Reporter};
 use crate::message::{Order, Peer, PortalToScribe, Report, ScribeToPortal, Start};
+use crate::walls;
 use frames::{read_frame, write_chunk, write_frame};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use peri_access::wire::{Ask, CHUNK_MAX, Problem, Reply, decode_strict};
@@ -68,7 +69,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let Start::Portal { need_landlock } = start else { anyhow::bail!("portal was started as something else") };
     let listener = UnixListener::from(fds.pop().ok_or_else(|| anyhow::anyhow!("portal got no listening socket"))?);
     let shared = Arc::new(Shared::new(control.reporter()?));
-    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Portal, &boot::only(Vec::new()), need_landlock)?;
+    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Portal, &walls::portal(), need_landlock)?;
     control.report(&Report::Ready { landlock_abi })?;
     let for_accept = shared.clone();
     std::thread::Builder::new().name("accept".into()).spawn(move || accept(&listener, &for_accept))?;

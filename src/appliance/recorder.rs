@@ -21,12 +21,12 @@ use crate::message::{
     AuthQuestion, CameraSetup, Event, KeeperToRecorder, Order, Peer, RecorderToKeeper, RecorderToScribe, Report,
     ScribeToRecorder, Start,
 };
+use crate::walls;
 use peri_domain::UtcNanos;
 use peri_domain::limits::RTP_SILENCE_MAX;
 use peri_ledger::EntryType;
 use peri_media::auth::{Answer, Scheme};
 use peri_sandbox::clock::{Clock, SystemClock};
-use peri_sandbox::landlock::Rules;
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
 use session::{Session, SessionError};
 use std::net::SocketAddr;
@@ -97,8 +97,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let clock = SystemClock;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
-    let rules = Rules { connect_ports: vec![port], ..Rules::default() };
-    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Recorder, &rules, need_landlock)?;
+    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Recorder, &walls::recorder(port), need_landlock)?;
     control.report(&Report::Ready { landlock_abi })?;
     let now = clock.utc();
     let mut recorder = Recorder {

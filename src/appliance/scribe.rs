@@ -9,6 +9,7 @@
 
 mod alarms;
 mod books;
+mod clock;
 mod entries;
 mod erasure;
 mod index;
@@ -27,6 +28,7 @@ use crate::message::{
     KeeperToScribe, Order, Peer, PortalToScribe, RecorderToScribe, Report, ScribeStart, ScribeToKeeper, ScribeToPortal,
     ScribeToRecorder, Start,
 };
+use crate::walls;
 use anyhow::Context as _;
 use books::Books;
 pub(crate) use entries::{EpochDetail, EventDetail};
@@ -143,14 +145,8 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let connection = tpm.next().context("scribe got no connection to the TPM")?;
     let state_dir = tpm.next();
     let (dir, store) = (Dir::from_fd(dir, "scribe")?, Dir::from_fd(store, "store")?);
-    let mut paths = vec![boot::read_write(&dir), boot::read_write(&store)];
-    if Path::new(&start.database_dir).exists() {
-        paths.push(peri_sandbox::landlock::PathRule::new(
-            start.database_dir.clone(),
-            peri_sandbox::landlock::Access::ReadWrite,
-        ));
-    }
-    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &boot::only(paths), start.need_landlock)?;
+    let rules = walls::scribe(boot::path_of(&dir), boot::path_of(&store), Path::new(&start.database_dir));
+    let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &rules, start.need_landlock)?;
     let keys_dir = dir.ensure_dir("x", 0o700)?;
     let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;
     let store = SegmentStore::open(&store)?;
@@ -219,16 +215,13 @@ impl Scribe {
             ),
         );
         for notice in self.start.notices.clone() {
-            match notice.as_str() {
-                "root_store_same_disk" => self.record(
-                    EntryType::RootStoreSameDisk,
-                    None,
-                    "root store and data lie on one file system, as the configuration accepts",
-                ),
-                "unwitnessed" => self.record(EntryType::Unwitnessed, None, "no witness is configured"),
-                _ => {}
-            }
+            self.record(notice.entry(), None, notice.text());
         }
+    }
+
+    /// Names of what the customer must know, for page and certificate.
+    fn notices(&self) -> Vec<String> {
+        self.start.notices.iter().map(|notice| notice.name()).collect()
     }
 
     fn serve(&mut self, control: &mut Control) -> anyhow::Result<()> {
@@ -357,9 +350,8 @@ impl Scribe {
 
     fn tick(&mut self, monotonic_now: Duration) {
         if let Some(jump) = self.jumps.check(&self.clock) {
-            let text = format!("the clock moved by {:+.1} s", jump.by_nanos as f64 / 1e9);
             self.erasure.clock_jumped(monotonic_now);
-            self.alarm(EntryType::ClockJump, None, &text);
+            self.alarm(EntryType::ClockJump, None, &clock::jumped(jump.by_nanos));
         }
         if self.books.as_ref().is_some_and(|books| books.is_due(monotonic_now)) {
             self.flush_books();
@@ -478,23 +470,12 @@ impl Scribe {
         self.recorders.retain(|_, recorder| recorder.link.send(message.clone()).is_ok());
     }
 
-    /// Whether the clock can be right: not before this release, not behind the ledger, not years ahead of it. Recording
-    /// goes on either way; nothing expires by a clock in doubt, and entries never go back in time.
+    /// See [`clock::doubt`].
     fn check_clock(&mut self) {
-        let now = self.clock.utc();
         let last = self.books.as_mut().and_then(Books::last_time);
-        let what = match last {
-            _ if now < RELEASED => format!("{now} lies before this release; the clock is wrong"),
-            Some(last) if now + CLOCK_TOLERANCE < last => {
-                format!("{now} lies before the last ledger entry of {last}; the clock went back")
-            }
-            Some(last) if last + AWAY_MAX < now => {
-                format!("{now} is far beyond the last ledger entry of {last}; was the appliance off so long?")
-            }
-            _ => return,
-        };
+        let Some(doubt) = clock::doubt(self.clock.utc(), last) else { return };
         self.erasure.clock_jumped(self.clock.monotonic());
-        self.alarm(EntryType::ClockJump, None, &format!("{what}; set it (NTP), nothing expires for an hour"));
+        self.alarm(EntryType::ClockJump, None, &doubt);
     }
 }
 

@@ -1,4 +1,4 @@
-//! supervisor: starts the roles, links them, restarts the dead, holds no secret and has no network socket.
+//! supervisor: starts the roles, links them, restarts the dead, holds no secret and opens no network socket.
 //!
 //! ```text
 //! per role:  off ──spawn──▶ starting ──Ready──▶ up ──exit──▶ waiting (back-off) ──▶ starting
@@ -12,6 +12,7 @@ mod role;
 
 use crate::config::Config;
 use crate::message::{Event, Order, Peer, Report, ScribeStart, Start};
+use crate::walls;
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use peri_domain::{CameraId, limits};
@@ -19,9 +20,9 @@ use peri_ledger::EntryType;
 use peri_sandbox::channel::Channel;
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::confine;
-use peri_sandbox::landlock::{self, Access, PathRule, Rules};
+use peri_sandbox::landlock;
 use peri_sandbox::poll::{Interest, Poller, Ready, Signals, Token};
-use peri_sandbox::privileges::{self, Capability, Limits};
+use peri_sandbox::privileges::{self, Limits};
 use peri_sandbox::seccomp::Role;
 use peri_sandbox::spawn::{self, Child, Command, Exit, Program, Programs};
 use prepare::Prepared;
@@ -99,40 +100,11 @@ pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
 
 /// From here on: two programs, the directories of the roles, and the envelope of their system calls.
 fn confine(config: &Config, prepared: &Prepared) -> anyhow::Result<()> {
-    let mut paths = vec![
-        PathRule::new("/proc/self/exe", Access::Execute),
-        PathRule::new(config.data.clone(), Access::ReadWrite),
-        PathRule::new(config.run.clone(), Access::ReadWrite),
-    ];
-    if let Some(cluster) = &prepared.cluster {
-        paths.push(PathRule::new(cluster.program.clone(), Access::Execute));
-    } else {
-        paths.push(PathRule::new(prepared.database_dir.clone(), Access::ReadWrite));
-    }
-    paths.extend(system_paths());
-    let keep: &[Capability] = if prepared.keeper.is_some() { &Capability::SUPERVISOR } else { &[] };
-    let rules = Rules { paths, any_connect: true, ..Rules::default() };
+    let program = prepared.cluster.as_ref().map(|cluster| cluster.program.as_path());
+    let rules = walls::supervisor(config, program, &prepared.database_dir);
+    let keep = walls::capabilities(prepared.keeper.is_some());
     confine::confine(Role::Supervisor, &rules, keep, config.accept.no_landlock)?;
     Ok(())
-}
-
-/// The dynamic loader of both programs, what they load, and what PostgreSQL reads. The loader cannot be executed by
-/// name: the filter allows execveat on two descriptors alone.
-fn system_paths() -> Vec<PathRule> {
-    [
-        ("/lib64/ld-linux-x86-64.so.2", Access::Execute),
-        ("/lib", Access::Read),
-        ("/usr", Access::Read),
-        ("/etc", Access::Read),
-        ("/proc", Access::Read),
-        ("/dev/null", Access::ReadWrite),
-        ("/dev/shm", Access::ReadWrite),
-        ("/dev/urandom", Access::Read),
-    ]
-    .into_iter()
-    .filter(|(path, _)| Path::new(path).exists())
-    .map(|(path, access)| PathRule::new(path, access))
-    .collect()
 }
 
 impl Supervisor {
@@ -323,13 +295,7 @@ impl Supervisor {
         let log = cluster.log.try_clone()?;
         let data = cluster.data.display().to_string();
         let run = self.prepared.database_dir.display().to_string();
-        let mut paths = vec![
-            PathRule::new(cluster.program.clone(), Access::Execute),
-            PathRule::new(cluster.parent.clone(), Access::ReadWrite),
-            PathRule::new(self.prepared.database_dir.clone(), Access::ReadWrite),
-        ];
-        paths.extend(system_paths());
-        let rules = Rules { paths, ..Rules::default() };
+        let rules = walls::postgres(&cluster.program, &cluster.parent, &self.prepared.database_dir);
         let walls = landlock::prepare(&rules, self.config.accept.no_landlock)?;
         let settings = [
             "listen_addresses=",

@@ -227,6 +227,8 @@ entry_types! {
     StreamDamaged = 0x021b, "stream_damaged";
     /// A camera's own clock is off; information, never used.
     CameraClock = 0x021c, "camera_clock";
+    /// The configuration lets the appliance start on a kernel without Landlock.
+    NoLandlock = 0x021d, "no_landlock";
 }
 
 impl EntryType {

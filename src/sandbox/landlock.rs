@@ -85,7 +85,7 @@ impl Enforced {
 pub enum LandlockError {
     /// The kernel has no Landlock.
     #[error(
-        "the kernel has no Landlock (5.13 or newer with `landlock` in its lsm= list is needed); `allow_no_landlock = true` starts without this wall, which page and ledger then say"
+        "the kernel has no Landlock (5.13 or newer with `landlock` in its lsm= list is needed); `accept.no_landlock = true` in the configuration starts without this wall, which page and ledger then say"
     )]
     Missing,
     /// A path to be allowed is not there.

@@ -9,6 +9,19 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap_anony
 use std::num::NonZeroUsize;
 use zeroize::Zeroize;
 
+/// Deeper than any call of ours goes with a secret: sealing by HPKE needs some 60 KiB.
+const STACK_WIPED: usize = 256 << 10;
+
+/// Wipes the stack below the caller: what earlier calls left there, copies of secrets made by moves and by libraries
+/// included. Call it after a call that handled secrets which this process is to forget; that call must not have been
+/// inlined into the caller, whose own frame stays.
+#[inline(never)]
+pub fn wipe_stack() {
+    let mut below = [0_u8; STACK_WIPED];
+    below.zeroize();
+    core::hint::black_box(&below);
+}
+
 /// Memory for the secret could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("no memory for a secret of {bytes} bytes: {source}; raise the memory limit of this role")]

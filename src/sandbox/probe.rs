@@ -68,7 +68,8 @@ pub fn run(name: &str) -> Option<ProbeResult> {
     })
 }
 
-/// Tries it in a child behind the walls of the role (no file, no port; uid 65534 where root).
+/// Tries it in a child behind the filter of the role and a Landlock that allows nothing (uid 65534 where root). What
+/// production allows beyond that is tried by `probe` of the appliance, behind the very rules of production.
 ///
 /// # Errors
 /// When there is no child to be had.
@@ -157,7 +158,8 @@ const fn except(attack: Attack, permitted: &'static [(Role, &'static str)]) -> A
 
 const RW: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 const ANON: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-const ENVELOPE: &str = "the envelope of its roles; its Landlock and firewall leave nothing to reach";
+const ENVELOPE: &str = "its roles inherit its walls, so these allow what a recorder needs; it makes none itself";
+const START: &str = "what programs read at their start, and how PostgreSQL maps uids to names";
 
 /// Every attempt.
 pub const ATTACKS: &[Attack] = &[
@@ -209,7 +211,17 @@ pub const ATTACKS: &[Attack] = &[
             (Role::Supervisor, ENVELOPE),
         ],
     ),
-    attack("connect-foreign", Wall::Refusal, || connect(9)),
+    except(
+        attack("connect-foreign", Wall::Refusal, || connect(libc::SOCK_STREAM, 9)),
+        &[(
+            Role::Supervisor,
+            "a camera's port is not known beforehand, and recorders inherit its Landlock; it makes none",
+        )],
+    ),
+    except(
+        attack("connect-udp", Wall::Seccomp, || connect(libc::SOCK_DGRAM, 9)),
+        &[(Role::Recorder, "questions to resolvers; Landlock has no rule for UDP"), (Role::Supervisor, ENVELOPE)],
+    ),
     attack("listen-tcp", Wall::Refusal, || {
         let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0);
         let address = inet(0);
@@ -240,9 +252,30 @@ pub const ATTACKS: &[Attack] = &[
     attack("vfork", Wall::Seccomp, || child_of(sys!(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0))),
     attack("x32", Wall::Seccomp, || sys!(0x4000_0000 | libc::SYS_getpid)),
     attack("i386", Wall::Seccomp, i386),
-    attack("open-foreign", Wall::Refusal, || open(c"/etc/passwd", libc::O_RDONLY)),
+    except(
+        attack("open-foreign", Wall::Refusal, || open(c"/etc/passwd", libc::O_RDONLY)),
+        &[(Role::Supervisor, START), (Role::Postgres, START)],
+    ),
+    attack("open-shadow", Wall::Refusal, || open(c"/etc/shadow", libc::O_RDONLY)),
+    attack("write-foreign", Wall::Refusal, || open(c"/etc/passwd", libc::O_WRONLY)),
+    // The parts of the data directory, in which a probe stands.
+    except(attack("open-keeper", Wall::Refusal, || open_below(c"keeper")), &[(Role::Keeper, "its own")]),
+    except(attack("open-scribe", Wall::Refusal, || open_below(c"scribe")), &[(Role::Scribe, "its own")]),
+    except(attack("open-store", Wall::Refusal, || open_below(c"store")), &[(Role::Scribe, "its own")]),
+    except(attack("open-cluster", Wall::Refusal, || open_below(c"postgres")), &[(Role::Postgres, "its own")]),
+    except(
+        attack("open-keeper-as-its-user", Wall::Refusal, || {
+            let owner = owner_of(c"keeper");
+            if owner < 0 || sys!(libc::SYS_setresuid, owner, owner, owner) < 0 {
+                return -1;
+            }
+            open_below(c"keeper")
+        }),
+        &[(Role::Supervisor, "it starts every role as its user, and the directories of roles are beneath its own")],
+    ),
     attack("open-root", Wall::Refusal, || open(c"/", libc::O_RDONLY | libc::O_DIRECTORY)),
     attack("open-process", Wall::Refusal, || open(c"/proc/self/mem", libc::O_RDWR)),
+    attack("read-memory-of-init", Wall::Refusal, || open(c"/proc/1/mem", libc::O_RDONLY)),
     attack("create-foreign", Wall::Refusal, || open(c"/tmp", libc::O_TMPFILE | libc::O_RDWR)),
     attack("open-by-handle", Wall::Seccomp, || sys!(libc::SYS_open_by_handle_at, -1, 0, 0)),
     attack("signal-parent", Wall::Refusal, || sys!(libc::SYS_kill, nix::unistd::getppid().as_raw(), 0)),
@@ -280,8 +313,8 @@ fn inet(port: u16) -> libc::sockaddr_in {
 }
 
 /// A refusal by the peer or the route means that the wall let the attempt through.
-fn connect(port: u16) -> i64 {
-    let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+fn connect(kind: i32, port: u16) -> i64 {
+    let fd = socket(libc::AF_INET, kind, 0);
     let address = inet(port);
     let result = sys!(libc::SYS_connect, fd, &raw const address, size_of_val(&address));
     if result < 0 && matches!(Errno::last(), Errno::ECONNREFUSED | Errno::ENETUNREACH) { 0 } else { result }
@@ -289,6 +322,17 @@ fn connect(port: u16) -> i64 {
 
 fn open(path: &core::ffi::CStr, flags: i32) -> i64 {
     sys!(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o600)
+}
+
+fn open_below(name: &core::ffi::CStr) -> i64 {
+    open(name, libc::O_RDONLY | libc::O_DIRECTORY)
+}
+
+fn owner_of(name: &core::ffi::CStr) -> i64 {
+    // SAFETY: all-zero is a valid `stat`, which the call fills.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    let result = sys!(libc::SYS_newfstatat, libc::AT_FDCWD, name.as_ptr(), &raw mut found, 0);
+    if result < 0 { result } else { i64::from(found.st_uid) }
 }
 
 /// The new process ends at once.

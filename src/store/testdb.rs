@@ -139,12 +139,17 @@ impl TestDb {
     }
 
     fn command(&self, program: &str) -> Command {
-        let newest = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path()).max();
-        let program = newest.expect("/usr/lib/postgresql (package postgresql)").join("bin").join(program);
-        let mut command = Command::new(program);
+        let mut command = Command::new(self::program(program));
         command.uid(self.account.uid.as_raw()).gid(self.account.gid.as_raw()).current_dir("/").env_clear();
         command
     }
+}
+
+/// A program of the newest PostgreSQL of this machine.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let newest = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path()).max();
+    newest.expect("/usr/lib/postgresql (package postgresql)").join("bin").join(name)
 }
 
 impl Drop for TestDb {

@@ -46,6 +46,8 @@ pub(crate) struct Usage {
     pub(crate) foreign: BTreeSet<String>,
     /// Calls seen per role, to tell a role that did nothing from one that needs little.
     pub(crate) calls: BTreeMap<Role, u64>,
+    /// What the supervisor itself called behind its walls, without its children.
+    pub(crate) supervisor: BTreeMap<String, u64>,
     /// Processes and threads that no other one started: the first one, unless the trace is torn.
     pub(crate) roots: usize,
 }
@@ -79,6 +81,9 @@ impl Usage {
     }
 
     fn count(&mut self, held: Held, call: &Call) {
+        if held == Held::Supervisor {
+            *self.supervisor.entry(call.name.clone()).or_default() += 1;
+        }
         let roles: &[Role] = match held {
             Held::Free(_) => return,
             Held::Supervisor | Held::Child(_) | Held::Starting(..) => &[Role::Supervisor],

@@ -14,9 +14,9 @@ pub struct ScribeStart {
     /// Retention from the configuration in seconds; the profile's ceiling may be lower or, by k seats, higher.
     #[n(2)]
     pub retention_secs: u32,
-    /// Things the customer must know, such as `root_store_same_disk`.
+    /// Things the customer must know.
     #[n(3)]
-    pub notices: Vec<String>,
+    pub notices: Vec<super::Notice>,
     /// Refuse to run without Landlock.
     #[n(4)]
     pub need_landlock: bool,

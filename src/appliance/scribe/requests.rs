@@ -109,7 +109,7 @@ impl Scribe {
     fn on_ask(&mut self, id: u64, ask: Ask) {
         match ask {
             Ask::Hello { nonce } => {
-                let (ledger_keys, notices) = (self.ledger_keys.clone(), self.start.notices.clone());
+                let (ledger_keys, notices) = (self.ledger_keys.clone(), self.notices());
                 self.ask_keeper(id, |question| ScribeToKeeper::Certify { id: question, nonce, ledger_keys, notices });
             }
             Ask::Nonce => {
@@ -424,7 +424,7 @@ impl Scribe {
     fn read_health(&mut self, principal: Principal, body: &[u8]) -> Answered {
         let (): () = decode(body)?;
         self.allow(principal, Action::ReadLedger, Object::Health)?;
-        let mut notices = self.start.notices.clone();
+        let mut notices = self.notices();
         if let Some(since) = self.books.as_ref().and_then(|books| books.away_since()) {
             notices.push(format!("PostgreSQL is away since {since}; entries go to the spool, disclosure is refused"));
         }

@@ -3,6 +3,7 @@
 //! descriptor; afterwards the supervisor can open no file. One thing it makes anew: the connection to a swtpm that died.
 
 use crate::config::Config;
+use crate::message::Notice;
 use anyhow::{Context as _, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -34,7 +35,7 @@ pub(super) struct Prepared {
     pub(super) provisioning: Vec<u8>,
     pub(super) database_dir: PathBuf,
     pub(super) cluster: Option<Cluster>,
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
 }
 
 /// The private cluster.
@@ -77,15 +78,22 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let scribe_path = directory(&config.data.join("scribe"), 0o700, scribe)?;
     let store_path = directory(&config.data.join("store"), 0o700, scribe)?;
 
-    let mut notices = vec!["unwitnessed".to_owned()];
+    let mut notices = vec![Notice::Unwitnessed];
+    if config.root_store.state.is_none() && is_socket(&config.root_store.tpm) {
+        bail!(
+            "root_store.state: {} is the socket of a software TPM, so the directory of its state must be given: whether it \
+             lies on another disk than the data could not be checked, nor its writes synced",
+            config.root_store.tpm.display()
+        );
+    }
     if let Some(state) = &config.root_store.state {
         let separation = check_separate_disk(&config.data, state, config.root_store.same_disk)?;
         if separation == Separation::SameDisk {
-            notices.push("root_store_same_disk".to_owned());
+            notices.push(Notice::RootStoreSameDisk);
         }
     }
     if config.accept.no_landlock {
-        notices.push("landlock_optional".to_owned());
+        notices.push(Notice::NoLandlock);
     }
     let tpm = connect_tpm(&config.root_store.tpm)?;
     let tpm_state = config.root_store.state.as_deref().map(open_dir).transpose()?;
@@ -113,6 +121,10 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         cluster,
         notices,
     })
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Makes a directory where it is missing and gives it to its owner; one that belongs to somebody else is refused.
@@ -187,7 +199,7 @@ fn cluster(config: &Config, owner: Identity) -> anyhow::Result<Cluster> {
         .append(true)
         .open(parent.join("log"))
         .with_context(|| format!("cannot write the log of PostgreSQL in {}", parent.display()))?;
-    let program = config.database.bin_dir.join("postgres");
+    let program = config.postgres_dir().join("postgres");
     let plan = Cluster { program, data: data.clone(), parent: parent.clone(), log: log.into() };
     if !plan.program.exists() {
         bail!(
@@ -205,7 +217,7 @@ fn cluster(config: &Config, owner: Identity) -> anyhow::Result<Cluster> {
     if !data.exists() {
         let growing = parent.join("data.new");
         let _ = fs::remove_dir_all(&growing);
-        let mut initdb = std::process::Command::new(config.database.bin_dir.join("initdb"));
+        let mut initdb = std::process::Command::new(config.postgres_dir().join("initdb"));
         initdb
             .args(["--auth=peer", "--encoding=UTF8", "--locale=C", "--username=postgres", "--data-checksums"])
             .args(["--no-instructions", "-D"])

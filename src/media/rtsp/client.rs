@@ -25,7 +25,7 @@ use core::time::Duration;
 use peri_domain::limits::{RTP_SILENCE_MAX, RTSP_RESPONSE_MAX, RTSP_SESSION_DEFAULT};
 use rtsp_types::{HeaderName, Method, Request, Response, StatusCode, Version, headers};
 use std::collections::VecDeque;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Answers to one request that a camera may call stale before it is disbelieved.
 const STALE_MAX: u8 = 3;
@@ -110,7 +110,7 @@ pub struct Client {
     pending: Option<Pending>,
     cseq: u32,
     challenge: Option<Challenge>,
-    out: Vec<u8>,
+    out: Zeroizing<Vec<u8>>,
     sent: usize,
     events: VecDeque<Event>,
     channel: Option<u8>,
@@ -151,7 +151,7 @@ impl Client {
             pending: None,
             cseq: 0,
             challenge: None,
-            out: Vec::new(),
+            out: Zeroizing::new(Vec::new()),
             sent: 0,
             events: VecDeque::new(),
             channel: None,
@@ -328,13 +328,24 @@ impl Client {
             return;
         }
         text.truncate(text.len().saturating_sub(2));
-        self.out.extend_from_slice(&text);
+        self.push(&text);
         if let Some(answer) = answer {
-            self.out.extend_from_slice(b"Authorization: ");
-            self.out.extend_from_slice(answer.as_str().as_bytes());
-            self.out.extend_from_slice(b"\r\n");
+            self.push(b"Authorization: ");
+            self.push(answer.as_str().as_bytes());
+            self.push(b"\r\n");
         }
-        self.out.extend_from_slice(b"\r\n");
+        self.push(b"\r\n");
+    }
+
+    /// Appends to what goes out. A vector that grows by itself would leave its old copy, with a password in it, behind.
+    fn push(&mut self, bytes: &[u8]) {
+        let needed = self.out.len() + bytes.len();
+        if needed > self.out.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two().max(4_096)));
+            larger.extend_from_slice(&self.out);
+            self.out = larger;
+        }
+        self.out.extend_from_slice(bytes);
     }
 
     /// A camera may ask us things; only an answer in step matters.
@@ -349,7 +360,7 @@ impl Client {
         let cseq = cseq.map(|n| format!("CSeq: {n}\r\n")).unwrap_or_default();
         // A camera that asks faster than it reads gets no answers rather than all our memory.
         if self.out.len() < peri_domain::limits::RTSP_HEADER_MAX {
-            self.out.extend_from_slice(format!("RTSP/1.0 {status}\r\n{cseq}\r\n").as_bytes());
+            self.push(format!("RTSP/1.0 {status}\r\n{cseq}\r\n").as_bytes());
         }
         Ok(())
     }

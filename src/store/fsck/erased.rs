@@ -335,7 +335,7 @@ mod tests {
         let cluster = crate::testdb::TestDb::start();
         let dump = || {
             let socket = cluster.socket_dir().to_str().unwrap();
-            let output = std::process::Command::new("/usr/lib/postgresql/15/bin/pg_dumpall")
+            let output = std::process::Command::new(crate::testdb::program("pg_dumpall"))
                 .args(["--host", socket, "--username", "postgres"])
                 .output()
                 .unwrap();
