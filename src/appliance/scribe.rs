@@ -9,6 +9,7 @@
 
 mod alarms;
 mod books;
+mod doubt;
 mod entries;
 mod erasure;
 mod index;
@@ -53,12 +54,6 @@ use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(250);
 const FLUSH: Duration = Duration::from_millis(5);
-/// A clock that moves by more than this between two ticks has jumped.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-/// No right clock shows an earlier time.
-const RELEASED: UtcNanos = UtcNanos::from_secs(1_767_225_600); // 2026-01-01
-/// An appliance that was off for longer, or whose clock leapt: one of the two must be looked at.
-const AWAY_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Books that could not be opened are tried again after so long.
 const BOOKS_RETRY: Duration = Duration::from_secs(5);
 /// Roster statements may come and questions wait; a keeper that does not answer so long has lost them.
@@ -160,7 +155,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     poller.add(&control, CONTROL, Interest::Read)?;
     let mut scribe = Scribe {
         time: SteadyTime::new(&clock, None),
-        jumps: JumpDetector::new(&clock, CLOCK_TOLERANCE),
+        jumps: JumpDetector::new(&clock, doubt::TOLERANCE),
         clock,
         poller,
         dir,
@@ -357,9 +352,8 @@ impl Scribe {
 
     fn tick(&mut self, monotonic_now: Duration) {
         if let Some(jump) = self.jumps.check(&self.clock) {
-            let text = format!("the clock moved by {:+.1} s", jump.by_nanos as f64 / 1e9);
             self.erasure.clock_jumped(monotonic_now);
-            self.alarm(EntryType::ClockJump, None, &text);
+            self.alarm(EntryType::ClockJump, None, &doubt::of_a_jump(jump.by_nanos));
         }
         if self.books.as_ref().is_some_and(|books| books.is_due(monotonic_now)) {
             self.flush_books();
@@ -478,23 +472,12 @@ impl Scribe {
         self.recorders.retain(|_, recorder| recorder.link.send(message.clone()).is_ok());
     }
 
-    /// Whether the clock can be right: not before this release, not behind the ledger, not years ahead of it. Recording
-    /// goes on either way; nothing expires by a clock in doubt, and entries never go back in time.
+    /// Recording goes on either way; nothing expires by a clock in doubt, and entries never go back in time.
     fn check_clock(&mut self) {
-        let now = self.clock.utc();
         let last = self.books.as_mut().and_then(Books::last_time);
-        let what = match last {
-            _ if now < RELEASED => format!("{now} lies before this release; the clock is wrong"),
-            Some(last) if now + CLOCK_TOLERANCE < last => {
-                format!("{now} lies before the last ledger entry of {last}; the clock went back")
-            }
-            Some(last) if last + AWAY_MAX < now => {
-                format!("{now} is far beyond the last ledger entry of {last}; was the appliance off so long?")
-            }
-            _ => return,
-        };
+        let Some(text) = doubt::of_a_start(self.clock.utc(), last) else { return };
         self.erasure.clock_jumped(self.clock.monotonic());
-        self.alarm(EntryType::ClockJump, None, &format!("{what}; set it (NTP), nothing expires for an hour"));
+        self.alarm(EntryType::ClockJump, None, &text);
     }
 }
 
