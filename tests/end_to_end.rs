@@ -18,6 +18,7 @@ use peri_roster::body::{Body, Cameras, Grant, NewAccount};
 use peri_seal::keys::KeyPair;
 use peri_seal::scan::read_head;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -284,22 +285,24 @@ fn a_grant_gives_its_rights_on_its_cameras_in_its_time_and_nothing_else() {
     assert!(entered >= refused, "{refused} questions were refused, {entered} entries say so");
 }
 
-/// Sizes of the pictures of a film, and the hash of each as it is.
-fn pictures_as_they_are(film: &std::path::Path) -> Vec<(u32, String)> {
-    let film = film.to_str().unwrap();
-    let run = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && stderr.is_empty(), "{program}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
+/// Every decoded picture of a film in its own size: bytes, and hash.
+fn pictures_as_they_are(film: &Path) -> Vec<(usize, String)> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-xerror", "-i"])
+        .arg(film)
+        .args(["-map", "0:v", "-fps_mode", "passthrough", "-autoscale", "0", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{} does not decode: {stderr}", film.display());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let picture = |line: &str| {
+        let mut words = line.rsplit(',').map(str::trim);
+        let hash = words.next()?.to_owned();
+        Some((words.next()?.parse().ok()?, hash))
     };
-    let args = ["-v", "error", "-select_streams", "v", "-show_entries", "frame=width", "-of", "csv=p=0", film];
-    let widths = run("ffprobe", &args);
-    let widths = widths.lines().filter_map(|line| line.trim_matches(',').parse().ok());
-    let args = ["-v", "error", "-xerror", "-i", film, "-map", "0:v", "-fps_mode", "passthrough", "-autoscale", "0"];
-    let hashes = run("ffmpeg", &[&args[..], &["-f", "framemd5", "-"]].concat());
-    let hashes = hashes.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit(',').next());
-    widths.zip(hashes.map(|hash| hash.trim().to_owned())).collect()
+    lines.filter_map(picture).collect()
 }
 
 #[test]
@@ -312,12 +315,13 @@ fn a_camera_that_changes_its_picture_in_mid_stream_is_recorded_and_exported_thro
     let pictures = pictures_as_they_are(&film);
     assert_eq!(pictures.len(), video::count(&film), "every picture decodes");
     assert!((110..=151).contains(&pictures.len()), "{} pictures in 13 s at 10 a second", pictures.len());
-    let mut sizes: Vec<u32> = pictures.iter().map(|(width, _)| *width).collect();
+    const SIZES: [usize; 2] = [768 * 576 * 3 / 2, 640 * 480 * 3 / 2];
+    let mut sizes: Vec<usize> = pictures.iter().map(|(bytes, _)| *bytes).collect();
     sizes.dedup();
     // Five seconds each, so that 13 s see two changes or three.
-    assert!(sizes.len() >= 3 && sizes.iter().all(|width| [768, 640].contains(width)), "{sizes:?}");
+    assert!(sizes.len() >= 3 && sizes.iter().all(|bytes| SIZES.contains(bytes)), "{sizes:?}");
     let source = video::frame_hashes(&video::source());
-    let native: Vec<_> = pictures.iter().filter(|(width, _)| *width == 768).collect();
+    let native: Vec<_> = pictures.iter().filter(|(bytes, _)| *bytes == SIZES[0]).collect();
     assert!(native.len() >= 30, "{} pictures of the first size", native.len());
     assert!(native.iter().all(|(_, hash)| source.contains(hash)), "a picture is not the camera's own");
 }
