@@ -46,24 +46,26 @@ const ACTIONS: [Action; 3] = [Action::WatchLive, Action::PlayBack, Action::Expor
 fn newcomers(app: &Appliance) -> Vec<Newcomer> {
     let footage = raw::camera(app, "footage");
     let mut desk = Desk::of(app, &["dpo", "council", "boss"]);
-    let (begin, hour) = (now() - secs(1), secs(3600));
-    let year = begin + secs(365 * 86_400);
     let only = |right| Rights::NONE.with(right);
-    let list: [(&str, Rights, Option<CameraId>, UtcNanos, UtcNanos, &[Action]); 6] = [
-        ("live only", only(Right::Live), None, begin, year, &[Action::WatchLive]),
-        ("playback only", only(Right::Playback), None, begin, year, &[Action::PlayBack]),
-        ("export only", only(Right::Export), None, begin, year, &[Action::Export]),
-        ("one camera", Rights::ALL, Some(footage), begin, year, &ACTIONS),
-        ("not begun", Rights::ALL, None, now() + hour, year, &[]),
-        ("over", Rights::ALL, None, begin - hour, now() + secs(3), &[]),
+    const HOUR: i64 = 3_600;
+    // From and until count in seconds from the moment of the grant; what is over by then was open while it was given.
+    let list: [(&str, Rights, Option<CameraId>, i64, i64, &[Action]); 6] = [
+        ("live only", only(Right::Live), None, -1, HOUR, &[Action::WatchLive]),
+        ("playback only", only(Right::Playback), None, -1, HOUR, &[Action::PlayBack]),
+        ("export only", only(Right::Export), None, -1, HOUR, &[Action::Export]),
+        ("one camera", Rights::ALL, Some(footage), -1, HOUR, &ACTIONS),
+        ("not begun", Rights::ALL, None, HOUR, 2 * HOUR, &[]),
+        ("over", Rights::ALL, None, -HOUR, 15, &[]),
     ];
-    let enrol = |(name, rights, camera, from, until, actions): (&'static str, _, Option<CameraId>, _, _, _)| {
+    let enrol = |(name, rights, camera, from, until, actions): (&'static str, _, Option<CameraId>, i64, i64, _)| {
         let key = KeyPair::generate(&mut peri_seal::rng::system());
         let id = AccountId(attack::random());
         let account = NewAccount { id, role: Role::Viewer, name: name.into(), key: key.public().clone() };
         desk.say(Body::Account(Box::new(account)), &["boss"]);
         let cameras = camera.map_or(Cameras::All, |camera| Cameras::List(vec![camera]));
-        let grant = Grant { recipient: key.fingerprint(), account: id, rights, cameras, from, until, weekly: None };
+        let at = |secs: i64| UtcNanos(now().0 + secs * 1_000_000_000);
+        let (recipient, from, until) = (key.fingerprint(), at(from), at(until));
+        let grant = Grant { recipient, account: id, rights, cameras, from, until, weekly: None };
         desk.say(Body::Grant(Box::new(grant)), &["dpo", "council"]);
         Newcomer { name, key, camera, actions }
     };
