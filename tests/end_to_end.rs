@@ -42,6 +42,9 @@ struct Newcomer {
 
 const ACTIONS: [Action; 3] = [Action::WatchLive, Action::PlayBack, Action::Export];
 
+/// Name, rights, camera or all, from and until in seconds from now, what it gives now.
+type Narrow = (&'static str, Rights, Option<CameraId>, i64, i64, &'static [Action]);
+
 /// Accounts with narrow grants. The actions are those that the grant gives now; for one not begun or over there is none.
 fn newcomers(app: &Appliance) -> Vec<Newcomer> {
     let footage = raw::camera(app, "footage");
@@ -49,7 +52,7 @@ fn newcomers(app: &Appliance) -> Vec<Newcomer> {
     let only = |right| Rights::NONE.with(right);
     const HOUR: i64 = 3_600;
     // From and until count in seconds from the moment of the grant; what is over by then was open while it was given.
-    let list: [(&str, Rights, Option<CameraId>, i64, i64, &[Action]); 6] = [
+    let list: [Narrow; 6] = [
         ("live only", only(Right::Live), None, -1, HOUR, &[Action::WatchLive]),
         ("playback only", only(Right::Playback), None, -1, HOUR, &[Action::PlayBack]),
         ("export only", only(Right::Export), None, -1, HOUR, &[Action::Export]),
@@ -57,7 +60,7 @@ fn newcomers(app: &Appliance) -> Vec<Newcomer> {
         ("not begun", Rights::ALL, None, HOUR, 2 * HOUR, &[]),
         ("over", Rights::ALL, None, -HOUR, 15, &[]),
     ];
-    let enrol = |(name, rights, camera, from, until, actions): (&'static str, _, Option<CameraId>, i64, i64, _)| {
+    let enrol = |(name, rights, camera, from, until, actions): Narrow| {
         let key = KeyPair::generate(&mut peri_seal::rng::system());
         let id = AccountId(attack::random());
         let account = NewAccount { id, role: Role::Viewer, name: name.into(), key: key.public().clone() };
