@@ -4,15 +4,19 @@
 //! cannot be recorded.
 #![allow(clippy::unwrap_used)]
 
+mod attack;
 mod support;
 
+use attack::Desk;
 use peri_access::wire::{Health, Method};
 use peri_client::conn::ConnError;
 use peri_domain::{Nonce, UtcNanos};
+use peri_roster::body::Trust;
 use peri_roster::{Body, Proposal};
-use std::net::UdpSocket;
-use std::process::Command;
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
+use support::guard::Guarded;
 use support::*;
 
 /// An appliance without cameras; one test at a time, each leaves it running and whole.
@@ -130,7 +134,10 @@ fn request_signed_for_one_appliance_is_nothing_to_another() {
     app.home.ok(&["health", "--as", "rev", "--socket", app.socket().to_str().unwrap()]);
 }
 
-/// Answers A questions for `gate.example` with 127.0.0.1 and denies every other name.
+/// Answers A questions for these names of `.example` with 127.0.0.1 and denies every other name.
+const NAMES: [&str; 4] = ["gate", "lawful", "foreign", "alias"];
+
+/// See [`NAMES`].
 fn name_server() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
@@ -140,7 +147,8 @@ fn name_server() -> String {
             // After the header of 12 bytes: the name as labels, its end, type and class.
             let Some(end) = packet[12..length].iter().position(|byte| *byte == 0) else { continue };
             let question = packet[12..12 + end + 5].to_vec();
-            let known = question.starts_with(b"\x04gate\x07example\0");
+            let asks = |name: &&str| question[1..].starts_with(format!("{name}\x07example\0").as_bytes());
+            let known = NAMES.iter().any(|name| usize::from(question[0]) == name.len() && asks(name));
             let wants_v4 = question[end + 1..end + 3] == [0, 1];
             let mut answer = packet[..2].to_vec();
             answer.extend(if known { [0x81, 0x80] } else { [0x81, 0x83] });
@@ -160,6 +168,53 @@ struct Troubled {
     /// The camera by name; may be switched off and on.
     gate: Camera,
     _others: Vec<Camera>,
+    /// Shows a certificate that was good once.
+    _expired: Guarded,
+    _papers: Dir,
+}
+
+/// Certificates of an authority and of its cameras, made by OpenSSL.
+struct Authority<'a> {
+    dir: &'a Dir,
+    name: &'a str,
+}
+
+impl<'a> Authority<'a> {
+    fn new(dir: &'a Dir, name: &'a str) -> Self {
+        let authority = Self { dir, name };
+        let (key, cert) = (authority.path("key"), authority.path("pem"));
+        let made =
+            ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj"];
+        openssl(&[&made[..], &["/CN=authority", "-keyout", &key, "-out", &cert]].concat());
+        openssl(&["x509", "-in", &cert, "-outform", "DER", "-out", &authority.path("der")]);
+        authority
+    }
+
+    fn path(&self, ending: &str) -> String {
+        self.dir.join(format!("{}.{ending}", self.name)).display().to_string()
+    }
+
+    fn der(&self) -> Vec<u8> {
+        std::fs::read(self.path("der")).unwrap()
+    }
+
+    /// A certificate for these names, good for so many days from now on; returns its file and that of its key.
+    fn issue(&self, camera: &str, names: &str, days: &str) -> (String, String) {
+        let file = |ending: &str| self.path(&format!("{camera}.{ending}"));
+        let (key, request, names_file, cert) = (file("key"), file("csr"), file("ext"), file("pem"));
+        let made = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=camera"];
+        openssl(&[&made[..], &["-keyout", &key, "-out", &request]].concat());
+        std::fs::write(&names_file, format!("subjectAltName={names}\n")).unwrap();
+        let (ca, ca_key) = (self.path("pem"), self.path("key"));
+        let signed = ["x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-extfile", &names_file];
+        openssl(&[&signed[..], &["-days", days, "-out", &cert]].concat());
+        (cert, key)
+    }
+}
+
+fn openssl(args: &[&str]) {
+    let output = Command::new("openssl").args(args).output().unwrap();
+    assert!(output.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn troubled() -> MutexGuard<'static, Troubled> {
@@ -184,9 +239,45 @@ fn troubled() -> MutexGuard<'static, Troubled> {
             let login = Some(("cam", password));
             home.camera(&CameraSpec { name, url: &url, pin: Some(&pin), login, beside: Some("gate") });
         }
-        Mutex::new(Troubled { app, gate, _others: vec![modern] })
+        let papers = Dir::new("papers");
+        let (lawful, expired) = authorities(&app, &papers);
+        Mutex::new(Troubled { app, gate, _others: vec![modern, lawful], _expired: expired, _papers: papers })
     });
     troubled.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Cameras trusted by an authority: one as it should be, set up as people do, and three that must be refused.
+fn authorities(app: &Appliance, papers: &Dir) -> (Camera, Guarded) {
+    let ours = Authority::new(papers, "ours");
+    let (cert, key) = ours.issue("lawful", "DNS:lawful.example,DNS:foreign.example", "2");
+    let extra = vec!["--cert".into(), cert, "--key".into(), key];
+    let camera = Camera::start(CameraOptions { extra, ..CameraOptions::plain() }.mounts(&["footage"]));
+    let url = |host: &str, port: u16| format!("rtsps://{host}:{port}/footage");
+    let lawful = url("lawful.example", camera.port());
+    let add = ["camera", "add", "--name", "lawful", "--url", &lawful, "--ca"];
+    // The form that most tools write is refused before anybody signs.
+    let pem = ours.path("pem");
+    let text = app.home.fails(2, &[&add[..], &[pem.as_str(), "--sign-as", "dpo"]].concat());
+    assert!(text.contains("no DER certificate") && text.contains("-outform DER"), "{text}");
+    let seats = ["dpo", "council"];
+    let der = ours.path("der");
+    app.home.signed(&[&add[..], &[der.as_str()]].concat(), &seats);
+    app.home.signed(&["camera", "register", "lawful"], &seats);
+
+    let (cert, key) = ours.issue("expired", "IP:127.0.0.1", "-1");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-cert", &cert, "-key", &key]);
+    let expired = Guarded::spawn(server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let theirs = Authority::new(papers, "theirs");
+    let refused = [
+        ("foreign", url("foreign.example", camera.port()), theirs.der()),
+        ("alias", url("alias.example", camera.port()), ours.der()),
+        ("expired", url("127.0.0.1", port), ours.der()),
+    ];
+    let specs = refused.map(|(name, url, der)| (name.to_owned(), url, Trust::Ca(der)));
+    Desk::of(app, &seats).add_cameras(&specs, seats);
+    (camera, expired)
 }
 
 fn lost<'a>(health: &'a serde_json::Value, name: &str) -> &'a str {
@@ -199,12 +290,16 @@ fn every_camera_that_cannot_be_recorded_says_why() {
         return;
     }
     let house = troubled();
-    let causes: [(&str, &[&str]); 4] = [
+    let causes: [(&str, &[&str]); 7] = [
         // The realm that GStreamer's server names.
         ("forgetful", &["password", "GStreamer RTSP Server"]),
         ("nowhere", &["host unknown", "nowhere.example"]),
         ("modern", &["H265", "H.264"]),
         ("swapped", &["TLS", "pin"]),
+        // Another authority that calls itself the same.
+        ("foreign", &["TLS", "BadSignature", "authority"]),
+        ("alias", &["TLS", "not valid for name", "alias.example"]),
+        ("expired", &["TLS", "Expired"]),
     ];
     for (name, words) in causes {
         house.app.wait_until(&format!("{name} says {words:?}"), secs(20), |health| {
@@ -213,6 +308,8 @@ fn every_camera_that_cannot_be_recorded_says_why() {
     }
     // The others do not suffer, and the camera given by a name that resolves records.
     house.app.wait_recorded("gate", now());
+    // So does the one that its authority vouches for.
+    house.app.wait_recorded("lawful", now());
     let (code, text) = house.app.home.export("guard", "forgetful", now() - secs(5), now()).unwrap_err();
     assert!(code == 8 && text.contains("password"), "{code}: {text}");
 }

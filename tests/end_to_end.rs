@@ -9,12 +9,16 @@
 mod attack;
 mod support;
 
+use attack::Desk;
 use attack::camera::{Conn, Request, SDP, Scripted, pictures};
 use peri_access::wire::{FetchBody, Method, OpenBody, OpenedPage};
 use peri_client::conn::ConnError;
-use peri_domain::{Action, UtcNanos};
+use peri_domain::{AccountId, Action, CameraId, EpochNo, Right, Rights, Role, UtcNanos};
+use peri_roster::body::{Body, Cameras, Grant, NewAccount};
+use peri_seal::keys::KeyPair;
 use peri_seal::scan::read_head;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,8 +27,52 @@ use support::*;
 struct House {
     app: Appliance,
     _cameras: [Camera; 2],
-    /// From here on both cameras record, under the grants.
+    /// From here on all cameras record, under the grants.
     from: UtcNanos,
+    newcomers: Vec<Newcomer>,
+}
+
+/// A viewer whose key never lay in a file, and what his grant is for.
+struct Newcomer {
+    name: &'static str,
+    key: KeyPair,
+    camera: Option<CameraId>,
+    actions: &'static [Action],
+}
+
+const ACTIONS: [Action; 3] = [Action::WatchLive, Action::PlayBack, Action::Export];
+
+/// Name, rights, camera or all, from and until in seconds from now, what it gives now.
+type Narrow = (&'static str, Rights, Option<CameraId>, i64, i64, &'static [Action]);
+
+/// Accounts with narrow grants. The actions are those that the grant gives now; for one not begun or over there is none.
+fn newcomers(app: &Appliance) -> Vec<Newcomer> {
+    let footage = raw::camera(app, "footage");
+    let mut desk = Desk::of(app, &["dpo", "council", "boss"]);
+    let only = |right| Rights::NONE.with(right);
+    const HOUR: i64 = 3_600;
+    // From and until count in seconds from the moment of the grant; what is over by then was open while it was given.
+    let list: [Narrow; 6] = [
+        ("live only", only(Right::Live), None, -1, HOUR, &[Action::WatchLive]),
+        ("playback only", only(Right::Playback), None, -1, HOUR, &[Action::PlayBack]),
+        ("export only", only(Right::Export), None, -1, HOUR, &[Action::Export]),
+        ("one camera", Rights::ALL, Some(footage), -1, HOUR, &ACTIONS),
+        ("not begun", Rights::ALL, None, HOUR, 2 * HOUR, &[]),
+        ("over", Rights::ALL, None, -HOUR, 15, &[]),
+    ];
+    let enrol = |(name, rights, camera, from, until, actions): Narrow| {
+        let key = KeyPair::generate(&mut peri_seal::rng::system());
+        let id = AccountId(attack::random());
+        let account = NewAccount { id, role: Role::Viewer, name: name.into(), key: key.public().clone() };
+        desk.say(Body::Account(Box::new(account)), &["boss"]);
+        let cameras = camera.map_or(Cameras::All, |camera| Cameras::List(vec![camera]));
+        let at = |secs: i64| UtcNanos(now().0 + secs * 1_000_000_000);
+        let (recipient, from, until) = (key.fingerprint(), at(from), at(until));
+        let grant = Grant { recipient, account: id, rights, cameras, from, until, weekly: None };
+        desk.say(Body::Grant(Box::new(grant)), &["dpo", "council"]);
+        Newcomer { name, key, camera, actions }
+    };
+    list.into_iter().map(enrol).collect()
 }
 
 /// The appliance of this file; ends with the test process.
@@ -32,19 +80,23 @@ fn house() -> &'static House {
     static HOUSE: OnceLock<House> = OnceLock::new();
     HOUSE.get_or_init(|| {
         let app = Appliance::founded(AppConfig { epoch_secs: Some(6), ..AppConfig::default() });
-        let secure = Camera::start(CameraOptions::default().mounts(&["footage"]));
+        let secure = Camera::start(CameraOptions::default().mounts(&["footage", "changing"]));
         let plain = Camera::start(CameraOptions::plain().mounts(&["clock"]));
         let home = &app.home;
         home.add_camera("footage", &secure.url("footage"), &secure.pin(), "cam", "secret1");
         home.camera(&CameraSpec { name: "clock", url: &plain.url("clock"), pin: None, login: None, beside: None });
+        let (url, pin, login) = (secure.url("changing"), secure.pin(), Some(("cam", "secret1")));
+        let beside = Some("footage");
+        home.camera(&CameraSpec { name: "changing", url: &url, pin: Some(&pin), login, beside });
         home.account("stranger", "viewer", &["boss"]);
         home.account("former", "viewer", &["boss"]);
         home.grant("guard", "all", "live,playback,export");
         home.grant("former", "all", "live,playback,export");
+        let newcomers = newcomers(&app);
         let granted = now();
         app.wait_recorded("footage", granted + secs(8));
         app.wait_recorded("clock", granted + secs(8));
-        House { app, _cameras: [secure, plain], from: granted + secs(7) }
+        House { app, _cameras: [secure, plain], from: granted + secs(7), newcomers }
     })
 }
 
@@ -185,6 +237,98 @@ fn administrator_custodian_and_auditor_get_neither_keys_nor_sealed_bytes() {
     for name in ["boss", "dpo", "council", "mgmt", "rev", "stranger", "claim"] {
         gets_nothing(name);
     }
+}
+
+fn running(desk: &mut Desk, camera: CameraId) -> EpochNo {
+    let epoch = |desk: &mut Desk| desk.health("rev").ok()?.cameras.iter().find(|found| found.camera == camera)?.epoch;
+    wait_for("an epoch runs", secs(5), || epoch(desk))
+}
+
+/// What each grant leaves out is refused for X and for sealed bytes, past our own client; what it gives is given.
+#[test]
+fn a_grant_gives_its_rights_on_its_cameras_in_its_time_and_nothing_else() {
+    if quick() {
+        return;
+    }
+    let House { app, from, newcomers, .. } = house();
+    let guard = raw::key(&app.home, "guard");
+    let cameras = ["footage", "clock"].map(|name| raw::camera(app, name));
+    app.wait_recorded("footage", *from + secs(13));
+    app.wait_recorded("clock", *from + secs(13));
+    let refusals = || app.home.ledger(0)["kinds"]["disclosure_refused"].as_u64().unwrap_or(0);
+    let (before, mut refused) = (refusals(), 0);
+    let mut desk = Desk::of(app, &["rev"]);
+    for camera in cameras {
+        // One that began under the grants and is over.
+        let segments = raw::segments(app, &guard, camera, *from, *from + secs(12)).unwrap();
+        let past = segments.iter().find(|segment| segment.starts >= *from && !segment.running).unwrap().epoch;
+        for Newcomer { name, key, camera: only, actions } in newcomers {
+            for action in ACTIONS {
+                let given = actions.contains(&action) && only.is_none_or(|only| only == camera);
+                // The running epoch changes while we ask.
+                let mut epoch = || if action == Action::WatchLive { running(&mut desk, camera) } else { past };
+                let what = format!("{name}, {action:?}, camera {camera}");
+                if given {
+                    let opened =
+                        || raw::open(app, key, camera, &[epoch()], action).ok().filter(|page| !page.keys.is_empty());
+                    assert_eq!(wait_for(&what, secs(5), opened).keys.len(), 1, "{what}");
+                    let bytes = wait_for(&what, secs(5), || raw::fetch(app, key, camera, epoch(), action).ok());
+                    assert!(bytes > 0, "{what}: no sealed byte");
+                    continue;
+                }
+                let opened = raw::open(app, key, camera, &[epoch()], action).map(|page| page.keys.len());
+                for answer in [opened, raw::fetch(app, key, camera, epoch(), action)] {
+                    let Err(ConnError::Refused(problem)) = answer else { panic!("{what} got something: {answer:?}") };
+                    assert_eq!(problem.status, 404, "{what}: {problem}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused >= 40, "{refused} questions were refused");
+    let entered = refusals() - before;
+    assert!(entered >= refused, "{refused} questions were refused, {entered} entries say so");
+}
+
+/// Every decoded picture of a film in its own size: bytes, and hash.
+fn pictures_as_they_are(film: &Path) -> Vec<(usize, String)> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-xerror", "-i"])
+        .arg(film)
+        .args(["-map", "0:v", "-fps_mode", "passthrough", "-autoscale", "0", "-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{} does not decode: {stderr}", film.display());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let picture = |line: &str| {
+        let mut words = line.rsplit(',').map(str::trim);
+        let hash = words.next()?.to_owned();
+        Some((words.next()?.parse().ok()?, hash))
+    };
+    lines.filter_map(picture).collect()
+}
+
+#[test]
+fn a_camera_that_changes_its_picture_in_mid_stream_is_recorded_and_exported_through() {
+    if quick() {
+        return;
+    }
+    let House { from, .. } = house();
+    let film = exported("changing", *from, 13);
+    let pictures = pictures_as_they_are(&film);
+    assert_eq!(pictures.len(), video::count(&film), "every picture decodes");
+    assert!((110..=151).contains(&pictures.len()), "{} pictures in 13 s at 10 a second", pictures.len());
+    const SIZES: [usize; 2] = [768 * 576 * 3 / 2, 640 * 480 * 3 / 2];
+    let mut sizes: Vec<usize> = pictures.iter().map(|(bytes, _)| *bytes).collect();
+    sizes.dedup();
+    // Five seconds each, so that 13 s see two changes or three.
+    assert!(sizes.len() >= 3 && sizes.iter().all(|bytes| SIZES.contains(bytes)), "{sizes:?}");
+    let source = video::frame_hashes(&video::source());
+    let native: Vec<_> = pictures.iter().filter(|(bytes, _)| *bytes == SIZES[0]).collect();
+    assert!(native.len() >= 30, "{} pictures of the first size", native.len());
+    assert!(native.iter().all(|(_, hash)| source.contains(hash)), "a picture is not the camera's own");
 }
 
 #[test]

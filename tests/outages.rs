@@ -335,3 +335,43 @@ fn recording_goes_on_without_the_tpm_and_it_is_connected_to_again_when_it_is_bac
     let log = app.log();
     assert_eq!(app.stop(), 0, "{log}");
 }
+
+/// Nobody hands out keys or files any more: what is in hand is used to its signed end, and only then is something lost.
+#[test]
+fn recording_goes_on_to_the_end_of_the_epochs_in_hand_while_keeper_and_scribe_hang() {
+    if quick() {
+        return;
+    }
+    let House { app, .. } = &*house(1);
+    let from = now();
+    app.wait_recorded("footage", from + secs(1));
+    let hung: Vec<u32> =
+        ["keeper", "scribe"].into_iter().flat_map(|role| app.signal_role(role, Signal::SIGSTOP)).collect();
+    let stopped = now();
+    let heads = app.segments().into_iter().filter_map(|path| TailScan::open(File::open(path).ok()?).ok());
+    let end = heads.map(|scan| scan.head().record.context.ends).max().unwrap();
+    assert!(end > stopped + secs(3), "an epoch is always in hand ahead: it ends at {end}, it is {stopped}");
+    std::thread::sleep((end + secs(3)).saturating_since(now()));
+    for pid in hung {
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).unwrap();
+    }
+    let back = now();
+    app.wait_recorded("footage", back + secs(1));
+    let file = wait_for("an export", secs(20), || app.home.export("guard", "footage", from, now()).ok());
+    let report = app.home.report(&file);
+    let gaps = report["gaps"].as_array().unwrap();
+    assert!(!gaps.is_empty(), "{report}");
+    let time = |gap: &serde_json::Value, key: &str| UtcNanos::parse_rfc3339(gap[key].as_str().unwrap()).unwrap();
+    for gap in gaps {
+        let named = gap["kind"] == "lost" && gap["cause"].as_str().unwrap().contains("no epoch");
+        assert!(named && time(gap, "from") + secs(1) >= end, "hung at {stopped}, in hand to {end}: {report}");
+    }
+    let (first, last) = (time(&gaps[0], "from"), time(&gaps[gaps.len() - 1], "until"));
+    assert!(
+        first <= end + secs(1) && last <= back + secs(8),
+        "hung at {stopped}, in hand to {end}, back {back}: {report}"
+    );
+    // Before the gap and after it; the seam of the looped source may lie inside and looks like one more run.
+    let runs = video::runs_in_source(&video::frame_hashes(&file)).len();
+    assert!((2..=3).contains(&runs), "{runs} runs of pictures");
+}

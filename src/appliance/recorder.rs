@@ -11,6 +11,7 @@
 //! Durability point: `fdatasync` per group of pictures or 2 s; scribe hears of bytes only after it.
 
 mod dns;
+mod retry;
 mod session;
 mod tls;
 mod writer;
@@ -28,6 +29,7 @@ use peri_ledger::EntryType;
 use peri_media::auth::{Answer, Scheme};
 use peri_sandbox::clock::{Clock, SystemClock};
 use peri_sandbox::poll::{Interest, Poller, Ready, Token};
+use retry::Retry;
 use session::{Session, SessionError};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -52,14 +54,8 @@ const STARVED: &str = "packets come, but no picture that can be recorded";
 const NO_EPOCH: &str = "no epoch";
 /// The cause before anything was tried.
 const STARTING: &str = "the recorder is starting";
-/// First and longest wait before the camera is tried again; doubled in between, with a jitter of a quarter.
-const RETRY_MIN: Duration = Duration::from_millis(500);
-/// See [`RETRY_MIN`].
-const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Without any epoch keeper is asked this often.
 const ASK_EPOCH_EVERY: Duration = Duration::from_secs(2);
-/// A session that played so long was good: the next loss begins with the shortest wait.
-const GOOD_SESSION: Duration = Duration::from_secs(10);
 
 struct Recorder {
     clock: SystemClock,
@@ -70,8 +66,7 @@ struct Recorder {
     setup: Option<CameraSetup>,
     session: Option<Session>,
     writer: Writer,
-    retry_at: Duration,
-    retry: Duration,
+    retry: Retry,
     /// Why nothing is recorded; `None` while pictures come.
     lost: Option<String>,
     lost_since: UtcNanos,
@@ -107,8 +102,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         setup: None,
         session: None,
         writer: Writer::new(now),
-        retry_at: Duration::ZERO,
-        retry: RETRY_MIN,
+        retry: Retry::default(),
         lost: Some(STARTING.into()),
         lost_since: now,
         lost_reported: clock.monotonic(),
@@ -167,7 +161,7 @@ impl Recorder {
         if let Some(session) = &self.session {
             wait = wait.min(session.wait(now));
         } else if self.setup.is_some() {
-            wait = wait.min(self.retry_at.saturating_sub(now));
+            wait = wait.min(self.retry.at().saturating_sub(now));
         }
         if let Some(next) = self.writer.next_switch(utc) {
             wait = wait.min(next);
@@ -227,7 +221,7 @@ impl Recorder {
         }
         self.writer.sync_if_due(monotonic);
         self.tell_progress();
-        if self.session.is_none() && self.setup.is_some() && monotonic >= self.retry_at {
+        if self.session.is_none() && self.setup.is_some() && monotonic >= self.retry.at() {
             self.connect();
         }
         self.notice_starvation(monotonic);
@@ -301,21 +295,17 @@ impl Recorder {
 
     /// The camera is gone, or never was: what is complete is written, the cause is told, and it is tried again later.
     fn hang_up(&mut self, error: &SessionError) {
-        let now = self.clock.monotonic();
+        let (now, mut played) = (self.clock.monotonic(), Duration::ZERO);
         if let Some(mut session) = self.session.take() {
             session.cut(&mut self.writer);
-            if session.played_for(now) >= GOOD_SESSION {
-                self.retry = RETRY_MIN;
-            }
+            played = session.played_for(now);
             let _ = self.poller.remove(session.socket());
         }
         self.writer.camera_gone();
         self.tell_progress();
         let mut jitter = [0; 1];
         let _ = getrandom::fill(&mut jitter);
-        let spread = 0.75 + f64::from(jitter[0]) / 255.0 / 2.0;
-        self.retry_at = now + self.retry.mul_f64(spread);
-        self.retry = (self.retry * 2).min(RETRY_MAX);
+        self.retry.failed(now, played, jitter[0]);
         self.lose(error.to_string());
     }
 
@@ -383,7 +373,7 @@ impl Recorder {
                         let _ = self.poller.remove(session.socket());
                     }
                     self.setup = Some(setup);
-                    self.retry_at = Duration::ZERO;
+                    self.retry.at_once();
                 }
             }
             KeeperToRecorder::Epoch(handout) => {
@@ -407,7 +397,9 @@ impl Recorder {
             match link::next_of(&mut self.scribe) {
                 Some((ScribeToRecorder::Room, _)) => self.writer.pause(None),
                 Some((ScribeToRecorder::Full, _)) => {
+                    // What was written before the pause comes first, else it would count as the end of the loss.
                     self.writer.pause(Some("disk full"));
+                    self.tell_progress();
                     self.lose("disk full".into());
                 }
                 None => return,

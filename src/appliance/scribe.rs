@@ -55,12 +55,6 @@ use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(250);
 const FLUSH: Duration = Duration::from_millis(5);
-/// A clock that moves by more than this between two ticks has jumped.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-/// No right clock shows an earlier time.
-const RELEASED: UtcNanos = UtcNanos::from_secs(1_767_225_600); // 2026-01-01
-/// An appliance that was off for longer, or whose clock leapt: one of the two must be looked at.
-const AWAY_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Books that could not be opened are tried again after so long.
 const BOOKS_RETRY: Duration = Duration::from_secs(5);
 /// Roster statements may come and questions wait; a keeper that does not answer so long has lost them.
@@ -156,7 +150,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     poller.add(&control, CONTROL, Interest::Read)?;
     let mut scribe = Scribe {
         time: SteadyTime::new(&clock, None),
-        jumps: JumpDetector::new(&clock, CLOCK_TOLERANCE),
+        jumps: JumpDetector::new(&clock, clock::TOLERANCE),
         clock,
         poller,
         dir,

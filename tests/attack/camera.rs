@@ -21,27 +21,41 @@ pub const SDP: &str = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=contro
 /// A script: the first request of the connection has been read and is handed over.
 pub type Script = fn(&mut Conn, Request) -> io::Result<()>;
 
-/// Four seconds of pictures, a key picture a second, parameter sets before each, as NAL units.
-pub fn pictures() -> &'static [Vec<Vec<u8>>] {
+/// Pictures as NAL units.
+pub type Film = [Vec<Vec<u8>>];
+
+/// Four seconds of pictures, a key picture a second, parameter sets before each.
+pub fn pictures() -> &'static Film {
     static PICTURES: OnceLock<Vec<Vec<Vec<u8>>>> = OnceLock::new();
-    PICTURES.get_or_init(|| {
-        let output = Command::new("ffmpeg")
-            .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=15", "-frames:v", "60", "-c:v", "libx264"])
-            .args(["-preset", "ultrafast", "-bf", "0", "-pix_fmt", "yuv420p", "-b:v", "600k", "-x264-params"])
-            .args(["keyint=15:scenecut=0:repeat-headers=1:aud=1:sliced-threads=0:threads=1", "-f", "h264", "-"])
-            .output()
-            .expect("ffmpeg is installed by scripts/setup");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut units: Vec<Vec<Vec<u8>>> = Vec::new();
-        for nal in annex_b(&output.stdout) {
-            if nal[0] & 0x1f == 9 {
-                units.push(Vec::new());
-            }
-            units.last_mut().unwrap().push(nal.to_vec());
+    PICTURES.get_or_init(|| film(FPS))
+}
+
+/// The same with one key picture in four seconds: a group of pictures longer than may stay unsynced.
+pub fn seldom_key_pictures() -> &'static Film {
+    static PICTURES: OnceLock<Vec<Vec<Vec<u8>>>> = OnceLock::new();
+    PICTURES.get_or_init(|| film(4 * FPS))
+}
+
+fn film(keyint: u32) -> Vec<Vec<Vec<u8>>> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=15", "-frames:v", "60", "-c:v", "libx264"])
+        .args(["-preset", "ultrafast", "-bf", "0", "-pix_fmt", "yuv420p", "-b:v", "600k", "-x264-params"])
+        .arg(format!("keyint={keyint}:scenecut=0:repeat-headers=1:aud=1:sliced-threads=0:threads=1"))
+        .args(["-f", "h264", "-"])
+        .output()
+        .expect("ffmpeg is installed by scripts/setup");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut units: Vec<Vec<Vec<u8>>> = Vec::new();
+    for nal in annex_b(&output.stdout) {
+        if nal[0] & 0x1f == 9 {
+            units.push(Vec::new());
         }
-        assert_eq!(units.len(), 60);
-        units
-    })
+        units.last_mut().unwrap().push(nal.to_vec());
+    }
+    assert_eq!(units.len(), 60);
+    let is_key = |unit: &&Vec<Vec<u8>>| unit.iter().any(|nal| nal[0] & 0x1f == 5);
+    assert_eq!(units.iter().filter(is_key).count() as u32, 60 / keyint);
+    units
 }
 
 /// One RTSP request as it came.
@@ -145,12 +159,16 @@ impl Conn {
 
     /// Pictures at their pace for so long, beginning with picture `from`; answers keep-alives.
     pub fn roll(&mut self, from: u32, length: Duration) -> io::Result<u32> {
+        self.roll_of(pictures(), from, length)
+    }
+
+    /// The same with the pictures of a film.
+    pub fn roll_of(&mut self, film: &Film, from: u32, length: Duration) -> io::Result<u32> {
         let began = Instant::now();
         self.stream.set_read_timeout(Some(Duration::from_millis(1)))?;
         let mut at = from;
         while began.elapsed() < length {
-            let pictures = pictures();
-            self.picture(at.wrapping_mul(TICKS), &pictures[at as usize % pictures.len()])?;
+            self.picture(at.wrapping_mul(TICKS), &film[at as usize % film.len()])?;
             at += 1;
             let due = Duration::from_secs(1) * (at - from) / FPS;
             std::thread::sleep(due.saturating_sub(began.elapsed()));
@@ -199,6 +217,35 @@ pub fn packet(channel: u8, sequence: u16, timestamp: u32, ssrc: u32, marker: boo
 pub fn good(conn: &mut Conn, first: Request) -> io::Result<()> {
     conn.playing(first)?;
     conn.roll(0, Duration::from_secs(86_400)).map(drop)
+}
+
+/// An honest camera with a key picture in four seconds.
+pub fn seldom_keys(conn: &mut Conn, first: Request) -> io::Result<()> {
+    conn.playing(first)?;
+    conn.roll_of(seldom_key_pictures(), 0, Duration::from_secs(86_400)).map(drop)
+}
+
+/// Good pictures of a camera whose clock shows the year 2001, and whose media clock runs one per cent too fast by it.
+pub fn wrong_clock(conn: &mut Conn, first: Request) -> io::Result<()> {
+    // 2001-01-01 as NTP counts, from 1900.
+    const BEGAN: f64 = 3_187_296_000.0;
+    conn.playing(first)?;
+    let mut at = 0;
+    loop {
+        let media = at * TICKS;
+        let ntp = BEGAN + f64::from(media) / 90_000.0 / 1.01;
+        // RFC 3550 section 6.4.1: a sender report without report blocks.
+        let mut report = vec![0x80, 200, 0, 6];
+        report.extend(0x0BAD_CAFE_u32.to_be_bytes());
+        report.extend((ntp as u32).to_be_bytes());
+        report.extend(((ntp.fract() * 4_294_967_296.0) as u32).to_be_bytes());
+        report.extend(media.to_be_bytes());
+        report.extend([0; 8]);
+        let mut bytes = Vec::new();
+        interleave(1, &report, &mut bytes);
+        conn.send(&bytes)?;
+        at = conn.roll(at, Duration::from_secs(1))?;
+    }
 }
 
 /// The server; ends with its value.

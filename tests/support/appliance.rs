@@ -102,7 +102,7 @@ pub struct AppConfig {
     pub data: Option<PathBuf>,
     /// Further lines at the top of the file.
     pub extra: String,
-    /// Program and arguments before `peri-appliance run …`, for instance `strace`.
+    /// Program and arguments before `peri-appliance run …`, which it starts or becomes: `strace`, `setpriv`.
     pub wrapper: Vec<String>,
 }
 
@@ -259,13 +259,14 @@ impl Appliance {
     /// Children of the supervisor with their command lines.
     fn children(&self) -> Vec<(u32, String)> {
         let Some(process) = &self.process else { return vec![] };
-        let supervisor =
-            if self.config.wrapper.is_empty() { process.id() } else { child_of(process.id()).unwrap_or(process.id()) };
-        processes()
-            .into_iter()
-            .filter(|(_, parent, _)| *parent == supervisor)
-            .map(|(pid, _, line)| (pid, line))
-            .collect()
+        let all = processes();
+        let is_own = |(pid, parent, line): &&(u32, u32, String)| {
+            [*pid, *parent].contains(&process.id()) && line.starts_with(super::appliance_program())
+        };
+        let own: Vec<u32> = all.iter().filter(is_own).map(|(pid, ..)| *pid).collect();
+        // Started by a wrapper it is that one's child; else roles are children of the same program as well.
+        let supervisor = if own.contains(&process.id()) { process.id() } else { *own.first().unwrap_or(&process.id()) };
+        all.into_iter().filter(|(_, parent, _)| *parent == supervisor).map(|(pid, _, line)| (pid, line)).collect()
     }
 
     /// Processes of a role: `keeper`, `scribe`, `portal`, `recorder`, `postgres`.
@@ -426,10 +427,6 @@ pub fn processes() -> Vec<(u32, u32, String)> {
             (state != "Z").then(|| (pid, parent, line.trim_end_matches('\0').replace('\0', " ")))
         })
         .collect()
-}
-
-fn child_of(parent: u32) -> Option<u32> {
-    processes().into_iter().find(|(_, of, _)| *of == parent).map(|(pid, ..)| pid)
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {

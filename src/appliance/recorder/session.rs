@@ -55,7 +55,7 @@ pub(super) enum SessionError {
     Tls(#[from] TlsError),
     /// The handshake.
     #[error(
-        "TLS with the camera failed: {0}; if its certificate changed, k seats set the camera up again with the new pin"
+        "TLS with the camera failed: {0}; if its certificate changed, k seats set the camera up again with the new pin or authority"
     )]
     Handshake(io::Error),
     /// The connection broke.

@@ -18,7 +18,9 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     /// The CA in the roster is not a certificate.
-    #[error("the CA given for this camera cannot be used: {0}; propose the camera again with a PEM or DER certificate")]
+    #[error(
+        "the CA given for this camera cannot be used: {0}; set the camera up again with the authority's DER certificate"
+    )]
     Ca(String),
     /// The host part of the URL is neither name nor address.
     #[error("{0} is not a host name or address")]

@@ -147,8 +147,11 @@ impl Writer {
         }
     }
 
-    /// Stops writing for a reason, or goes on.
+    /// Stops writing for a reason, with everything written so far durable; or goes on.
     pub(super) fn pause(&mut self, why: Option<&'static str>) {
+        if why.is_some() {
+            self.sync(false);
+        }
         self.paused = why;
     }
 
@@ -247,6 +250,8 @@ impl Writer {
     pub(super) fn camera_gone(&mut self) {
         self.sync(false);
         self.wall = WallClock::default();
+        // Its own clock may have been set meanwhile, or another device stands in its place.
+        (self.told_drift, self.told_offset) = (false, false);
     }
 
     pub(super) fn sync_if_due(&mut self, now: Duration) {
@@ -335,7 +340,7 @@ impl Writer {
         self.damage.add(format!("a picture was dropped: {why}"));
     }
 
-    /// What the camera says of its own clock; information only.
+    /// What the camera says of its own clock; information only, told once for each connection.
     pub(super) fn camera_clock(&mut self, drift_ppm: f64, utc_nanos: i64) {
         if drift_ppm.abs() > DRIFT_PPM_MAX && !std::mem::replace(&mut self.told_drift, true) {
             self.event(EntryType::CameraClock, format!("the camera's media clock drifts by {drift_ppm:.0} ppm"));
@@ -465,4 +470,45 @@ fn begin(next: Next, utc: UtcNanos, monotonic: Duration) -> Result<Current, Stri
         from: None,
         until: utc,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARRIVAL: UtcNanos = UtcNanos::from_secs(1_800_000_000);
+
+    fn told(writer: &mut Writer) -> Vec<String> {
+        let events = writer.take_events();
+        assert!(events.iter().all(|event| event.code == EntryType::CameraClock.code()));
+        events.into_iter().map(|event| event.text).collect()
+    }
+
+    #[test]
+    fn a_camera_clock_that_drifts_or_is_far_off_is_told_once_for_each_connection() {
+        let mut writer = Writer::new(ARRIVAL);
+        let hour = Duration::from_secs(3600);
+        writer.camera_clock(DRIFT_PPM_MAX, (ARRIVAL + CAMERA_OFFSET_MAX).0);
+        writer.camera_clock(-DRIFT_PPM_MAX, (ARRIVAL - CAMERA_OFFSET_MAX).0);
+        assert_eq!(told(&mut writer), Vec::<String>::new(), "within bounds");
+        for connection in 0..2 {
+            for _ in 0..3 {
+                writer.camera_clock(-10_000.0, (ARRIVAL - hour).0);
+            }
+            assert_eq!(
+                told(&mut writer),
+                [
+                    "the camera's media clock drifts by -10000 ppm",
+                    "the camera's clock is 3600 s away from the appliance's"
+                ],
+                "connection {connection}"
+            );
+            writer.camera_gone();
+        }
+        // Ahead counts as behind does, and each is told for itself.
+        writer.camera_clock(0.0, (ARRIVAL + hour).0);
+        assert_eq!(told(&mut writer), ["the camera's clock is 3600 s away from the appliance's"]);
+        writer.camera_clock(501.0, (ARRIVAL + hour).0);
+        assert_eq!(told(&mut writer), ["the camera's media clock drifts by 501 ppm"]);
+    }
 }

@@ -3,8 +3,15 @@
 //! What does not belong: reading a clock, raising the alarm. Recording goes on either way; nothing expires by a clock in
 //! doubt, and entries never go back in time.
 
-use super::{AWAY_MAX, CLOCK_TOLERANCE, RELEASED};
 use peri_domain::UtcNanos;
+use std::time::Duration;
+
+/// A clock that moves by more than this between two looks has jumped.
+pub(super) const TOLERANCE: Duration = Duration::from_secs(2);
+/// No right clock shows an earlier time.
+const RELEASED: UtcNanos = UtcNanos::from_secs(1_767_225_600); // 2026-01-01
+/// An appliance that was off for longer, or whose clock leapt: one of the two must be looked at.
+const AWAY_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// What every alarm about the clock ends with: the remedy, and what happens until then.
 const REMEDY: &str = "set it (NTP), nothing expires for an hour";
@@ -13,7 +20,7 @@ const REMEDY: &str = "set it (NTP), nothing expires for an hour";
 pub(super) fn doubt(now: UtcNanos, last: Option<UtcNanos>) -> Option<String> {
     let what = match last {
         _ if now < RELEASED => format!("{now} lies before this release; the clock is wrong"),
-        Some(last) if now + CLOCK_TOLERANCE < last => {
+        Some(last) if now + TOLERANCE < last => {
             format!("{now} lies before the last ledger entry of {last}; the clock went back")
         }
         Some(last) if last + AWAY_MAX < now => {
@@ -32,7 +39,6 @@ pub(super) fn jumped(by_nanos: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
 
     #[test]
     fn a_clock_before_the_release_behind_the_ledger_or_far_beyond_it_is_in_doubt_and_the_alarm_says_what_to_do() {
@@ -41,14 +47,14 @@ mod tests {
         let cases = [
             (RELEASED - second, None, "before this release"),
             (RELEASED - second, Some(RELEASED - second), "before this release"),
-            (last - CLOCK_TOLERANCE - second, Some(last), "the clock went back"),
+            (last - TOLERANCE - second, Some(last), "the clock went back"),
             (last + AWAY_MAX + second, Some(last), "was the appliance off so long?"),
         ];
         for (now, last, cause) in cases {
             let text = doubt(now, last).unwrap_or_else(|| panic!("{now} after {last:?} is believed"));
             assert!(text.contains(cause) && text.contains(&now.to_string()) && text.ends_with(REMEDY), "{text}");
         }
-        for now in [last - CLOCK_TOLERANCE, last, last + second, last + AWAY_MAX] {
+        for now in [last - TOLERANCE, last, last + second, last + AWAY_MAX] {
             assert_eq!(doubt(now, Some(last)), None, "{now} after {last}");
         }
         assert_eq!(doubt(RELEASED, None), None, "the first start has no ledger to compare with");

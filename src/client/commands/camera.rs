@@ -20,7 +20,7 @@ use peri_roster::body::{
 use peri_roster::{Roster, Statement};
 use peri_seal::device::seal_to_device;
 use peri_seal::rng;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `peri camera …`
 #[derive(Debug, Subcommand)]
@@ -164,6 +164,19 @@ fn beside(args: &SetupArgs, known: &Known) -> Result<Option<CameraId>, Error> {
     args.beside.as_deref().map(|name| find::camera(&known.roster, name).map(|camera| camera.id)).transpose()
 }
 
+/// The certificate of an authority: DER, which alone reaches the recorder. Another form would show itself only there.
+fn authority(path: &Path) -> Result<Vec<u8>, Error> {
+    let der = files::read(path, BLOB_MAX)?;
+    // DER of a certificate begins with SEQUENCE (X.690 section 8.9).
+    if der.first() != Some(&0x30) {
+        let shown = path.display();
+        return Err(Error::Usage(format!(
+            "{shown} is no DER certificate; convert it: openssl x509 -in {shown} -outform DER -out ca.der"
+        )));
+    }
+    Ok(der)
+}
+
 fn make_setup(
     args: &SetupArgs,
     camera: CameraId,
@@ -172,7 +185,7 @@ fn make_setup(
 ) -> Result<CameraSetup, Error> {
     let trust = match (&args.pin, &args.ca, args.plain_exception) {
         (Some(pin), _, _) => Trust::Pin(*pin),
-        (None, Some(path), _) => Trust::Ca(files::read(path, BLOB_MAX)?),
+        (None, Some(path), _) => Trust::Ca(authority(path)?),
         (None, None, true) => Trust::Plain,
         (None, None, false) => {
             return Err(Error::Usage(

@@ -540,7 +540,9 @@ fn channel(transport: Option<&str>) -> Result<u8, RtspError> {
     if let Some(value) = parts().find_map(|p| p.strip_prefix("interleaved=")) {
         let (first, second) = value.split_once('-').unwrap_or((value, ""));
         let first: u8 = first.trim().parse().map_err(|_| wrong())?;
-        let adjacent = second.is_empty() || second.trim().parse::<u8>().ok() == first.checked_add(1);
+        // A second one beyond 255 is none.
+        let follows = |second: u8| first.checked_add(1) == Some(second);
+        let adjacent = second.is_empty() || second.trim().parse().is_ok_and(follows);
         return if adjacent { Ok(first) } else { Err(wrong()) };
     }
     if parts().any(|p| p.starts_with("server_port=") || p.eq_ignore_ascii_case("RTP/AVP/UDP")) {

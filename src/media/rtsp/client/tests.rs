@@ -221,6 +221,27 @@ fn silence_after_a_request_times_out_and_junk_ends_the_session() {
     assert_eq!(error, RtspError::Wire(WireError::OutOfStep(0)));
 }
 
+#[test]
+fn only_neighbouring_channels_that_exist_are_taken() {
+    for (channels, taken) in [
+        ("0-1", Some(0)),
+        ("254-255", Some(254)),
+        ("255", Some(255)),
+        ("255-256", None),
+        ("255-0", None),
+        ("4-6", None),
+        ("256-257", None),
+        ("1-x", None),
+    ] {
+        let transport = format!("RTP/AVP/TCP;unicast;interleaved={channels}");
+        match (channel(Some(&transport)), taken) {
+            (Ok(found), Some(taken)) => assert_eq!(found, taken, "{channels}"),
+            (Err(error), None) => assert!(error.to_string().contains("answer to SETUP is unusable"), "{error}"),
+            (answer, _) => panic!("{channels}: {answer:?}"),
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_input_is_survived(chunks in prop::collection::vec(prop_oneof![
