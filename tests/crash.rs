@@ -233,6 +233,11 @@ impl Injection {
         text.contains("(INJECTED)") || text.contains("killed by SIGKILL")
     }
 
+    /// Whether the process is gone.
+    fn is_over(&mut self) -> bool {
+        self.strace.child().try_wait().unwrap().is_some()
+    }
+
     /// Lets the process go.
     fn end(mut self) -> String {
         self.strace.signal(Signal::SIGINT);
@@ -341,9 +346,12 @@ fn suffer(stage: &Stage, role: &str, faults: &[(&str, &str)]) {
     let mut desk = stage.desk(&["dpo", "council", "guard", "rev"]);
     for (calls, fault) in faults {
         let began = std::time::Instant::now();
-        let pid = until(&format!("a {role}"), secs(20), || pid_of(&stage.appliance, role));
-        let injection = Injection::attach(&dir, pid, calls, fault);
-        until(&format!("{role}: {calls} {fault} strikes: {}", injection.text()), secs(20), || {
+        let attach = || {
+            let pid = until(&format!("a {role}"), secs(20), || pid_of(&stage.appliance, role));
+            Injection::attach(&dir, pid, calls, fault)
+        };
+        let mut injection = attach();
+        until(&format!("{role}: {calls} {fault} strikes"), secs(40), || {
             if role == "keeper" {
                 // A changed audience makes keeper write: the statement, its mark, a head for every camera.
                 let seat_set = 1;
@@ -354,7 +362,12 @@ fn suffer(stage: &Stage, role: &str, faults: &[(&str, &str)]) {
                 // It writes when somebody asks.
                 let _ = desk.health("rev");
             }
-            injection.struck().then_some(())
+            let struck = injection.struck();
+            if !struck && injection.is_over() {
+                // The process was on its way out after the fault before, or was started anew beside another role.
+                injection = attach();
+            }
+            struck.then_some(())
         });
         injection.end();
         stage.recorded_beyond(&mut desk, now());
@@ -453,7 +466,8 @@ fn a_recorder_killed_between_sealing_and_writing_never_repeats_a_nonce() {
     let mut most_runs = 0;
     for path in segment_files(&stage.appliance.data()) {
         let bytes = fs::read(&path).unwrap();
-        let head = read_head(&File::open(&path).unwrap()).unwrap();
+        // The file of an epoch that is being prepared has no head yet.
+        let Ok(head) = read_head(&File::open(&path).unwrap()) else { continue };
         let key = (head.record.context.camera, head.record.context.epoch);
         let mut nonces = BTreeMap::new();
         let mut last_run = 0;

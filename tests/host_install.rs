@@ -12,9 +12,8 @@ use peri_client::conn::{ConnError, Connection};
 use peri_domain::VmId;
 use peri_open::{join, open_share, open_wrap};
 use peri_seal::keys::KeyPair;
-use peri_seal::scan::read_head;
 use peri_seal::wrap::WrapKind;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use support::*;
@@ -132,8 +131,7 @@ fn one_seat_alone_claims_grants_and_releases_and_the_viewer_gets_the_cameras_own
     // One share is E: what a release by k seats would give.
     let (seat, guard) = (raw::key(&app.home, "only"), raw::key(&app.home, "guard"));
     let mut joined = 0;
-    for path in app.segments() {
-        let head = read_head(&File::open(&path).unwrap()).unwrap();
+    for (path, head) in app.heads() {
         let context = &head.record.context;
         let shares: Vec<_> = head.wraps.iter().filter(|wrap| wrap.kind == WrapKind::Share).collect();
         assert!(shares.len() == 1 && shares[0].recipient == seat.fingerprint(), "{}", path.display());

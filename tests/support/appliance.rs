@@ -356,6 +356,15 @@ impl Appliance {
         files
     }
 
+    /// The heads of all segments. The file of an epoch that is being prepared has none yet.
+    pub fn heads(&self) -> Vec<(PathBuf, peri_seal::segment::Head)> {
+        let head = |path: PathBuf| {
+            let head = peri_seal::scan::read_head(&std::fs::File::open(&path).ok()?).ok()?;
+            Some((path, head))
+        };
+        self.segments().into_iter().filter_map(head).collect()
+    }
+
     /// Asks for health until it fits.
     #[track_caller]
     pub fn wait_until(&self, what: &str, patience: Duration, fits: impl Fn(&Value) -> bool) -> Value {

@@ -208,13 +208,25 @@ impl Home {
     /// Exports a span with the key `who`; `Err` holds exit code and standard error. The report lies beside the file
     /// with the ending `.json`.
     pub fn export(&self, who: &str, camera: &str, from: UtcNanos, to: UtcNanos) -> Result<PathBuf, (i32, String)> {
+        self.export_with(who, camera, from, to, &[])
+    }
+
+    /// The same, with further options.
+    pub fn export_with(
+        &self,
+        who: &str,
+        camera: &str,
+        from: UtcNanos,
+        to: UtcNanos,
+        more: &[&str],
+    ) -> Result<PathBuf, (i32, String)> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let file = self.path(&format!("{camera}-{}.mp4", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let (from, to) = (from.to_string(), to.to_string());
         let path = file.to_str().unwrap();
-        let outcome =
-            self.run(&["export", camera, "--from", &from, "--to", &to, "-o", path, "--as", who, "--purpose", "test"]);
+        let said = ["export", camera, "--from", &from, "--to", &to, "-o", path, "--as", who, "--purpose", "test"];
+        let outcome = self.run(&[&said[..], more].concat());
         if outcome.code != 0 {
             return Err((outcome.code, outcome.stderr));
         }
