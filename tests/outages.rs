@@ -122,11 +122,18 @@ fn recording_goes_on_while_the_database_is_dead_and_nothing_is_disclosed() {
     });
     let (code, text) = refused.unwrap_err();
     assert!(code == 3 && text.contains("cannot answer just now"), "{code}: {text}");
-    let ledger = wait_for("the spool is in the ledger", secs(20), || {
+    // A database that dies again and again is started again ever later.
+    let deadline = now() + peri_domain::limits::RESTART_DELAY_MAX + secs(20);
+    let ledger = loop {
         let outcome = app.home.run(&["ledger", "--as", "rev"]);
-        let ledger = (outcome.code == 0).then(|| outcome.json())?;
-        (ledger["kinds"]["spool_replayed"].as_u64() >= Some(1)).then_some(ledger)
-    });
+        let ledger = (outcome.code == 0).then(|| outcome.json());
+        if let Some(ledger) = ledger.filter(|ledger| ledger["kinds"]["spool_replayed"].as_u64() >= Some(1)) {
+            break ledger;
+        }
+        let said = format!("{}: {}", outcome.code, outcome.stderr);
+        assert!(now() < deadline, "the spool is not in the ledger: {said}; {}", app.log());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    };
     assert_eq!(ledger["verified"], true, "{ledger}");
     let (gap, runs) = account(app, from);
     assert!(gap < 0.2 && runs == 1, "{gap} s without a picture, {runs} runs");
