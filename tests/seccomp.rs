@@ -475,8 +475,9 @@ fn a_day_under_a_tracer_calls_nothing_beyond_the_tables_and_no_rule_is_idle_with
         assert!(calls > 100, "{role} was hardly seen: {calls} calls");
     }
     assert!(usage.foreign.is_empty(), "calls that no rule allows:\n{:#?}", usage.foreign);
-    // Its walls would let it, because recorders inherit them.
-    let outside = ["socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "recvfrom", "openat", "open"];
+    // Its walls would let it, because recorders inherit them. (What it opens are paths for the Landlock rules of what it
+    // starts, O_PATH and within its own walls.)
+    let outside = ["socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "recvfrom"];
     let made: Vec<&str> = outside.into_iter().filter(|name| usage.supervisor.contains_key(*name)).collect();
     assert!(usage.supervisor.len() > 10 && made.is_empty(), "the supervisor called {made:?}: {:?}", usage.supervisor);
     let text = fs::read_to_string(support::root().join(GOLDEN)).unwrap_or_default();
