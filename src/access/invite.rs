@@ -302,7 +302,12 @@ impl Invitations {
     /// # Errors
     /// [`CanonicalError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CanonicalError> {
-        let entries: Vec<Entry> = canonical::decode("stored invitations", bytes)?;
+        let what = "stored invitations";
+        let entries: Vec<Entry> = canonical::decode(what, bytes)?;
+        if !entries.is_sorted_by(|a, b| a.offer.id < b.offer.id) {
+            let source = minicbor::decode::Error::message("invitations are out of order, or one stands there twice");
+            return Err(CanonicalError::Shape { what, source });
+        }
         Ok(Self(entries.into_iter().map(|entry| (entry.offer.id, entry)).collect()))
     }
 }
