@@ -295,9 +295,13 @@ fn every_fact_follows_the_roster_and_not_the_moment_of_authentication() {
     assert_eq!(fact(&was, "Grant", "cameras")[0]["__entity"]["id"], camera(1).to_string());
     assert_eq!(fact(&was, "Grant", "until"), at(HOUR).0);
     assert_eq!(fact(&was, "Camera", "setUpBy")["__entity"]["id"], account(TECHNICIAN).to_string());
-    for (kind, attribute) in
-        [("Account", "removed"), ("Account", "keyRevoked"), ("Camera", "registered"), ("Camera", "removed"), ("Grant", "revoked")]
-    {
+    for (kind, attribute) in [
+        ("Account", "removed"),
+        ("Account", "keyRevoked"),
+        ("Camera", "registered"),
+        ("Camera", "removed"),
+        ("Grant", "revoked"),
+    ] {
         assert_eq!(fact(&was, kind, attribute), false, "{kind}.{attribute}");
     }
     assert_eq!(fact(&was, "Account", "keys").as_array().expect("a set").len(), 1);

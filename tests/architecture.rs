@@ -250,7 +250,11 @@ fn the_policies_are_the_only_decision_point() {
         for file in &files {
             let found = shipped_lines(file).any(|(_, line)| line.contains(word));
             if found != allowed.contains(&file.path.as_str()) {
-                faults.push(format!("{}: {word} {}", file.path, if found { "does not belong here" } else { "is gone" }));
+                faults.push(format!(
+                    "{}: {word} {}",
+                    file.path,
+                    if found { "does not belong here" } else { "is gone" }
+                ));
             }
         }
     }

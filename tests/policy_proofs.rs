@@ -240,7 +240,8 @@ fn the_prover_refuses_what_it_cannot_read() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("scripts/setup made it");
-    let script = "(set-logic ALL)\n(declare-const x Bool)\n; (assert\n(assert (and x (not x)))\n(check-sat)\n(prove-it)\n";
+    let script =
+        "(set-logic ALL)\n(declare-const x Bool)\n; (assert\n(assert (and x (not x)))\n(check-sat)\n(prove-it)\n";
     std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), script.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     let lines: Vec<_> = std::str::from_utf8(&output.stdout).expect("text").lines().collect();

@@ -171,11 +171,7 @@ fn seat_entity(roster: &Verified<Roster>, index: u8) -> Option<Entity> {
     let seat = roster.seats().find(|seat| seat.index == index)?;
     entity(
         uid(&TYPES.seat, index),
-        [
-            ("vm", vm(roster)),
-            ("key", key(seat.fingerprint)),
-            ("revoked", RestrictedExpression::new_bool(seat.revoked)),
-        ],
+        [("vm", vm(roster)), ("key", key(seat.fingerprint)), ("revoked", RestrictedExpression::new_bool(seat.revoked))],
     )
 }
 

@@ -178,7 +178,10 @@ impl Office {
             sealed_password: vec![1, 2, 3],
         };
         let set_up_by = Some(account(TECHNICIAN));
-        self.say(Body::CameraAdd(Box::new(CameraAdd { camera: camera(number), setup, set_up_by, beside: None })), TECHNICIAN);
+        self.say(
+            Body::CameraAdd(Box::new(CameraAdd { camera: camera(number), setup, set_up_by, beside: None })),
+            TECHNICIAN,
+        );
     }
 
     pub(crate) fn register(&mut self, number: u8) {
