@@ -1,10 +1,15 @@
-//! The one decision: may this signer do this now? Deny by default; everything is read from `Verified<Roster>`.
+//! The one decision: may this signer do this now? The policies of `policies/access` answer, on facts from
+//! `Verified<Roster>`; nothing is allowed without their yes.
 //!
 //! Two steps, each with a proof value: [`authenticate`] turns a signed request into a [`Principal`], [`decide`] turns a
 //! principal and an object into [`Allowed`]. A handler that discloses takes an `Allowed`, so it cannot be written without
-//! them.
+//! them. What does not belong: rules. The words for a refusal are looked for after the policies have said no, and decide
+//! nothing.
 
+use crate::entities::{self, Facts, GrantFact};
+use crate::policy::{Policies, Question};
 use crate::wire::SignedRequest;
+use cedar_policy::RestrictedExpression;
 use peri_domain::{AccountId, Action, CameraId, Fingerprint, Role, UtcNanos};
 use peri_roster::{Owner, Roster, Verified};
 use peri_seal::keys::UserPublic;
@@ -93,6 +98,9 @@ pub enum Denied {
     /// The roster's word on grants.
     #[error("{0}")]
     Grant(String),
+    /// The policies say no where the roster sees nothing against it. They are tested to agree.
+    #[error("the policies of this appliance do not allow this; report it, with what you asked for")]
+    Policy,
 }
 
 /// Proof that [`decide`] said yes to this principal, action and object.
@@ -152,8 +160,7 @@ fn key_in_office(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<
     unspent.then(|| (genesis.claim_key.clone(), Standing::Claim))
 }
 
-/// Decides. Pictures need a grant that gives the right over the whole span, now; nothing else about pictures is ever
-/// allowed, whatever the role.
+/// Decides: asks the policies, for pictures with each of the asker's grants in turn.
 ///
 /// # Errors
 /// [`Denied`] with the reason.
@@ -164,43 +171,121 @@ pub fn decide(
     object: Object,
     now: UtcNanos,
 ) -> Result<Allowed, Denied> {
-    let standing = principal.standing;
-    match (action, object) {
-        (Action::ReadRoster, Object::Roster) => {}
-        (Action::ReadLedger, Object::Ledger) => {
-            allow(standing, |role| role == Role::Auditor, "the ledger is read by auditors and custodians")?
-        }
-        (Action::ReadLedger, Object::Health) => allow(
-            standing,
-            |role| matches!(role, Role::Auditor | Role::Administrator),
-            "health is read by administrators, auditors and custodians",
-        )?,
-        (Action::WatchLive | Action::PlayBack | Action::Export, Object::Pictures { camera, from, until, running }) => {
-            let Standing::Account(_, role) = standing else {
-                return Err(never(standing, "pictures are for accounts that hold a grant; custodians give grants"));
-            };
-            if !role.may_receive_grant() {
-                return Err(never(standing, "ask the custodians to grant viewing to a viewer account"));
-            }
-            if action == Action::WatchLive && !running {
-                return Err(Denied::Grant(
-                    "live is the running epoch only; the past needs the right to playback".into(),
-                ));
-            }
-            roster
-                .grant_for(principal.fingerprint, camera, action, from, until, now)
-                .map_err(|refusal| Denied::Grant(refusal.to_string()))?;
-        }
-        _ => return Err(never(standing, "nobody may")),
+    if permits(roster, &principal, action, object, now) {
+        Ok(Allowed { principal, action, object })
+    } else {
+        Err(reason(roster, &principal, action, object, now))
     }
-    Ok(Allowed { principal, action, object })
 }
 
-fn allow(standing: Standing, role_may: impl Fn(Role) -> bool, remedy: &'static str) -> Result<(), Denied> {
-    match standing {
-        Standing::Seat(_) => Ok(()),
-        Standing::Account(_, role) if role_may(role) => Ok(()),
-        _ => Err(never(standing, remedy)),
+/// The windows of those of the asker's grants that let him do this to this camera now: one for each, in no order. What
+/// they show is judged again by [`decide`], piece by piece.
+#[must_use]
+pub fn windows(
+    roster: &Verified<Roster>,
+    principal: &Principal,
+    action: Action,
+    camera: CameraId,
+    now: UtcNanos,
+) -> Vec<(UtcNanos, UtcNanos)> {
+    let Some((verb, facts)) = about_camera(roster, principal, action, camera) else { return Vec::new() };
+    let whole = |grant: &&GrantFact| {
+        let pictures = Pictures { from: grant.from, until: grant.until, running: true };
+        looks(&facts, principal, verb, pictures, now, Some(grant))
+    };
+    facts.grants().iter().filter(whole).map(|grant| (grant.from, grant.until)).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Pictures {
+    from: UtcNanos,
+    until: UtcNanos,
+    running: bool,
+}
+
+fn permits(roster: &Verified<Roster>, principal: &Principal, action: Action, object: Object, now: UtcNanos) -> bool {
+    let verb = match (action, object) {
+        (_, Object::Pictures { camera, from, until, running }) => {
+            let Some((verb, facts)) = about_camera(roster, principal, action, camera) else { return false };
+            let pictures = Pictures { from, until, running };
+            // One grant that fits is enough; without any there is still the set-up.
+            let mut tried = facts.grants().iter().map(Some).chain([None]);
+            return tried.any(|grant| looks(&facts, principal, verb, pictures, now, grant));
+        }
+        (Action::ReadRoster, Object::Roster) => "readRoster",
+        (Action::ReadLedger, Object::Ledger) => "readLedger",
+        (Action::ReadLedger, Object::Health) => "readHealth",
+        _ => return false,
+    };
+    let Some(facts) = Facts::of_appliance(roster, principal) else { return false };
+    ask(&facts, verb, vec![("key", entities::key(principal.fingerprint))])
+}
+
+fn about_camera(
+    roster: &Verified<Roster>,
+    principal: &Principal,
+    action: Action,
+    camera: CameraId,
+) -> Option<(&'static str, Facts)> {
+    let verb = match action {
+        Action::WatchLive => "watchLive",
+        Action::PlayBack => "playBack",
+        Action::Export => "export",
+        Action::ProposeRoster | Action::ReadRoster | Action::ReadLedger => return None,
+    };
+    Some((verb, Facts::of_camera(roster, principal, camera)?))
+}
+
+fn looks(
+    facts: &Facts,
+    principal: &Principal,
+    verb: &str,
+    pictures: Pictures,
+    now: UtcNanos,
+    grant: Option<&GrantFact>,
+) -> bool {
+    let mut context = vec![
+        ("key", entities::key(principal.fingerprint)),
+        ("now", entities::moment(now)),
+        ("from", entities::moment(pictures.from)),
+        ("until", entities::moment(pictures.until)),
+        ("running", RestrictedExpression::new_bool(pictures.running)),
+    ];
+    context.extend(grant.map(|grant| ("grant", entities::link(grant.uid.clone()))));
+    ask(facts, verb, context)
+}
+
+fn ask(facts: &Facts, verb: &str, context: Vec<(&'static str, RestrictedExpression)>) -> bool {
+    let (principal, resource) = (facts.asker().clone(), facts.object().clone());
+    let question = Question { principal, action: entities::action(verb), resource, context };
+    Policies::shipped().allow(question, facts.entities())
+}
+
+/// Words for a refusal that has been decided.
+fn reason(roster: &Verified<Roster>, principal: &Principal, action: Action, object: Object, now: UtcNanos) -> Denied {
+    let standing = principal.standing;
+    match (action, object) {
+        (Action::ReadLedger, Object::Ledger) => never(standing, "the ledger is read by auditors and custodians"),
+        (Action::ReadLedger, Object::Health) => {
+            never(standing, "health is read by administrators, auditors and custodians")
+        }
+        (Action::WatchLive | Action::PlayBack | Action::Export, Object::Pictures { camera, from, until, running }) => {
+            let Standing::Account(_, role) = standing else {
+                return never(standing, "pictures are for accounts that hold a grant; custodians give grants");
+            };
+            if !role.may_receive_grant() {
+                return never(standing, "ask the custodians to grant viewing to a viewer account");
+            }
+            if action == Action::WatchLive && !running {
+                return Denied::Grant("live is the running epoch only; the past needs the right to playback".into());
+            }
+            match roster.grant_for(principal.fingerprint, camera, action, from, until, now) {
+                Err(refusal) => Denied::Grant(refusal.to_string()),
+                Ok(_) => Denied::Policy,
+            }
+        }
+        (Action::ReadRoster, Object::Roster) => Denied::UnknownKey,
+        _ => never(standing, "nobody may"),
     }
 }
 

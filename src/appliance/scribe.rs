@@ -140,6 +140,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let state_dir = tpm.next();
     let (dir, store) = (Dir::from_fd(dir, "scribe")?, Dir::from_fd(store, "store")?);
     let rules = walls::scribe(boot::path_of(&dir), boot::path_of(&store), Path::new(&start.database_dir));
+    peri_access::policy::prepare();
     let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &rules, start.need_landlock)?;
     let keys_dir = dir.ensure_dir("x", 0o700)?;
     let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;

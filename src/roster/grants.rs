@@ -1,4 +1,4 @@
-//! Who may look at what, when: recipients of an epoch, edges of windows, and the answer to one request.
+//! Who may look at what, when: recipients of an epoch, edges of windows, and what speaks against one request.
 //!
 //! Two times. Wraps of E follow the *picture's* time: who has a right at that moment gets a wrap. X follows the time of
 //! *asking* as well: both the pictures and the question must lie inside the window, and live means the running epoch
@@ -175,8 +175,15 @@ impl Roster {
             .min()
     }
 
-    /// Whether `key` may do `action` on the pictures of `camera` from `picture_from` (inclusive) until `picture_until`
-    /// (exclusive), asked at `now`. For live the span is that of the running epoch.
+    /// Every grant to an account, dead ones too.
+    pub fn grants_of(&self, account: AccountId) -> impl Iterator<Item = (Nonce, &GrantState)> {
+        let ids = self.grants_of.get(&account).map_or(&[][..], Vec::as_slice);
+        ids.iter().filter_map(|id| self.grants.get(id).map(|state| (*id, state)))
+    }
+
+    /// What the roster says on `key` doing `action` on the pictures of `camera` from `picture_from` (inclusive) until
+    /// `picture_until` (exclusive), asked at `now`. For live the span is that of the running epoch. It finds the words for a
+    /// refusal; whether a request is allowed is decided by the policies of `access`, which are tested to agree.
     ///
     /// # Errors
     /// [`Refusal`], the most telling one.
@@ -280,9 +287,7 @@ impl Roster {
         account: &'a Account,
         camera: CameraId,
     ) -> impl Iterator<Item = (Nonce, &'a GrantState)> {
-        let ids = self.grants_of.get(&account.id()).map_or(&[][..], Vec::as_slice);
-        ids.iter()
-            .filter_map(|id| self.grants.get(id).map(|state| (*id, state)))
+        self.grants_of(account.id())
             .filter(move |(_, state)| state.grant.cameras.contains(camera))
             .filter(move |(_, state)| account.chain().any(|key| key == state.grant.recipient))
     }

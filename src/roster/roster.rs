@@ -176,7 +176,7 @@ impl Account {
     }
 
     /// The present key and those before it from which the holder himself moved on: grants to any of them go on.
-    pub(crate) fn chain(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+    pub fn chain(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let mut open = true;
         self.keys.iter().rev().map_while(move |key| {
             let included = open;
@@ -436,7 +436,8 @@ impl Roster {
 
     /// Whether the present key, or one from which it was reached by the holder's own change, is revoked: a thief of a
     /// key must not escape its revocation by changing it.
-    pub(crate) fn chain_revoked(&self, account: &Account) -> bool {
+    #[must_use]
+    pub fn chain_revoked(&self, account: &Account) -> bool {
         account.chain().any(|key| self.revoked_keys.contains(&key))
     }
 

@@ -11,9 +11,9 @@ use peri_access::wire::{
     OpenedPage, Problem, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SignedRequest, SpanBody,
     decode_strict,
 };
-use peri_domain::{Action, EpochNo, Fingerprint, Nonce, Pseudonym, UtcNanos, limits};
+use peri_domain::{Action, EpochNo, Nonce, Pseudonym, UtcNanos, limits};
 use peri_ledger::{EntryType, Event};
-use peri_roster::{Roster, Statement, Verified};
+use peri_roster::{Roster, Statement};
 use peri_sandbox::clock::Clock as _;
 use peri_seal::record::EpochId;
 use peri_seal::{rng, wrap};
@@ -249,13 +249,17 @@ impl Scribe {
             let detail = "the span must begin before it ends, and the action be live, playback or export";
             return Err(Problem::new(400, "bad_span", "Not a span", detail));
         }
-        let fingerprint = principal.fingerprint();
         let now = self.now();
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
         // The account must hold the right somewhere in the span; segments without it are left out below.
-        let windows = windows(roster, fingerprint, &body, now);
+        let windows = decide::windows(roster, &principal, body.action, body.camera, now);
         let entitled = |from: UtcNanos, until: UtcNanos| {
-            roster.grant_for(fingerprint, body.camera, body.action, from, until, now).is_ok()
+            if body.action != Action::WatchLive {
+                // One grant covers the whole segment.
+                return windows.iter().any(|window| window.0 <= from && until <= window.1);
+            }
+            let object = Object::Pictures { camera: body.camera, from, until, running: true };
+            from <= now && now < until && decide::decide(roster, principal.clone(), body.action, object, now).is_ok()
         };
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         db.write_index().map_err(|e| away(&e.to_string()))?;
@@ -289,6 +293,7 @@ impl Scribe {
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         let coverage =
             db.db().coverage_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        let windows = merged(windows);
         let coverage = coverage.into_iter().flat_map(|span| clipped(span, &windows));
         for span in coverage {
             if page.coverage.len() >= COVERAGE_PAGE {
@@ -491,23 +496,17 @@ fn not_rotated(roster: &Roster) -> Option<String> {
     })
 }
 
-/// When this key may do this to this camera, ascending and without overlap. The roster judges each grant as a whole, so
-/// every part of one that it allows is allowed.
-fn windows(roster: &Verified<Roster>, key: Fingerprint, body: &SpanBody, now: UtcNanos) -> Vec<(UtcNanos, UtcNanos)> {
-    let allowed = |(from, until): &(UtcNanos, UtcNanos)| {
-        roster.grant_for(key, body.camera, body.action, *from, *until, now).is_ok()
-    };
-    let grants = roster.grants().map(|(_, state)| (state.grant.from, state.until));
-    let mut all: Vec<_> = grants.filter(allowed).collect();
-    all.sort_unstable();
-    let mut windows: Vec<(UtcNanos, UtcNanos)> = Vec::new();
-    for (from, until) in all {
-        match windows.last_mut() {
+/// Windows ascending and without overlap.
+fn merged(mut windows: Vec<(UtcNanos, UtcNanos)>) -> Vec<(UtcNanos, UtcNanos)> {
+    windows.sort_unstable();
+    let mut merged: Vec<(UtcNanos, UtcNanos)> = Vec::new();
+    for (from, until) in windows {
+        match merged.last_mut() {
             Some(last) if from <= last.1 => last.1 = last.1.max(until),
-            _ => windows.push((from, until)),
+            _ => merged.push((from, until)),
         }
     }
-    windows
+    merged
 }
 
 /// The parts of a span that lie in a window: when a camera was down is nobody's business who could not have looked.
