@@ -1,8 +1,8 @@
 //! Who asks, and may he: the requests of clients, the proof that a request is fresh and whose it is, the decision.
 //!
 //! Getting in: [`invite`] enrols a key, [`login`] hands out its wrap ([`attempts`] slows guessing down), [`onetime`]
-//! replaces the password of externals; the opened key certifies a [`session`], whose requests carry a [`proof`];
-//! [`sessions`] and [`window`] are scribe's memory of them, [`channel`] the client's.
+//! replaces the password of externals; the opened key certifies a [`session`] ([`nonces`] say that it is shown just now),
+//! whose requests carry a [`proof`]; [`sessions`] and [`window`] are scribe's memory of them, [`channel`] the client's.
 //!
 //! What does not belong: sockets, files, clocks, sealing. Invariants: a decision is made only on a
 //! `Verified<Roster>`; [`Allowed`] has one constructor, and it stands behind that decision; a nonce works once; what

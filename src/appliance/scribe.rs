@@ -1,11 +1,11 @@
 //! scribe: the database, X, the ledger and its keys; no E, no network.
 //!
 //! One thread owns everything. It draws X and opens segment files for keeper, takes progress from recorders, answers
-//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. It waits for
+//! portal's questions after checking session, proof and grant itself, and erases what is past its time. It waits for
 //! PostgreSQL two seconds at most, once: a server that hangs counts as away until it answers (`peri_store::db`), so
 //! recording goes on whatever becomes of it.
 //!
-//! Order of a disclosure: signature, nonce, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
+//! Order of a disclosure: proof, counter, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
 
 mod alarms;
 mod books;
@@ -19,6 +19,7 @@ mod recording;
 mod recover;
 mod requests;
 mod roster;
+mod sessions;
 mod silence;
 mod tail;
 
@@ -35,7 +36,7 @@ pub(crate) use entries::{EpochDetail, EventDetail};
 use entries::{clean, salt};
 pub(crate) use erasure::retention_in_force;
 use index::Index;
-use peri_access::Nonces;
+use peri_access::session::SessionId;
 use peri_domain::{CameraId, EpochNo, UtcNanos, VmId};
 use peri_ledger::{EntryType, LedgerKeys};
 use peri_roster::{Anchor, Roster, RosterSet, Verified};
@@ -80,6 +81,14 @@ struct Recorder {
     token: Token,
 }
 
+/// Somebody who is shown the running epoch.
+struct Follower {
+    portal_id: u64,
+    camera: CameraId,
+    epoch: EpochNo,
+    session: SessionId,
+}
+
 /// A portal question that waits for keeper.
 struct Waiting {
     portal_id: u64,
@@ -111,7 +120,7 @@ struct Scribe {
     portal: Option<PortalLink>,
     recorders: BTreeMap<CameraId, Recorder>,
     next_token: u64,
-    nonces: Nonces,
+    talks: sessions::Talks,
     index: Index,
     recovery: recover::Recovery,
     quotas: quota::Quotas,
@@ -121,7 +130,7 @@ struct Scribe {
     erasure: erasure::Erasure,
     trouble: prepare::Trouble,
     waiting: HashMap<u64, Waiting>,
-    followers: Vec<(u64, CameraId, EpochNo)>,
+    followers: Vec<Follower>,
     next_question: u64,
     alarms: alarms::Alarms,
 }
@@ -145,6 +154,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;
     let store = SegmentStore::open(&store)?;
     let (alarms, unread) = alarms::Alarms::open(&dir);
+    let talks = sessions::Talks::open(&dir);
     let clock = SystemClock;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
@@ -169,7 +179,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         portal: None,
         recorders: BTreeMap::new(),
         next_token: RECORDERS,
-        nonces: Nonces::default(),
+        talks,
         index: Index::from_files(&store)?,
         recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),
         quotas: quota::Quotas::default(),
@@ -364,6 +374,7 @@ impl Scribe {
             self.compare_database();
         }
         self.notice_silence(monotonic_now);
+        self.tend_sessions();
         self.sum_up(monotonic_now);
         self.alarms.save_when_due(&self.dir, monotonic_now);
         let late: Vec<u64> = self
@@ -405,6 +416,7 @@ impl Scribe {
             KeeperToScribe::RosterComplete => {
                 self.roster_complete = true;
                 self.renew_roster();
+                self.end_sessions_out_of_office();
                 self.compare_database();
             }
             KeeperToScribe::Prepare { camera } => self.prepare(camera),
