@@ -1,6 +1,7 @@
 //! Who asks, and may he: the requests of clients, the proof that a request is fresh and whose it is, the decision.
 //!
-//! Getting in: [`invite`] enrols a key, [`login`] hands out its wrap ([`attempts`] slows guessing down), [`onetime`]
+//! Getting in: [`invite`] enrols a key, [`setting`] stores its wraps, [`login`] hands them out
+//! ([`attempts`] slows guessing down), [`onetime`]
 //! replaces the password of externals; the opened key certifies a [`session`] ([`nonces`] say that it is shown just now),
 //! whose requests carry a [`proof`]; [`sessions`] and [`window`] are scribe's memory of them, [`channel`] the client's.
 //!
@@ -20,6 +21,7 @@ pub mod onetime;
 pub mod proof;
 pub mod session;
 pub mod sessions;
+pub mod setting;
 #[cfg(test)]
 mod tests_window;
 pub mod window;

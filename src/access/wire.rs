@@ -4,11 +4,14 @@
 //! Video never travels in CBOR: after [`Reply::Stream`] come [`Reply::Chunk`]s of sealed segment bytes and one
 //! [`Reply::End`]. All types here are read from outside, so all are bounded and strict.
 
+use crate::invite::{InvitationId, Redemption};
+use crate::login::{LoginRequest, Prelogin};
 use crate::proof::{BootEpoch, Proof, ProofError, RequestLine};
 use crate::session::Opening;
+use crate::setting::SignedSetting;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use peri_domain::{Action, CameraId, EpochNo, Hash, Nonce, UtcNanos, VmId};
+use peri_domain::{AccountId, Action, CameraId, EpochNo, Hash, Nonce, UtcNanos, VmId};
 use peri_seal::keys::{Signature, SigningKey, UserPublic};
 
 /// Context of the birth certificate's signature by the device key.
@@ -50,6 +53,18 @@ pub enum Ask {
     /// A request in a session.
     #[n(4)]
     Request(#[n(0)] Request),
+    /// How to stretch a password; answered by [`peri_seal::userkey::PasswordParameters`], whether anybody has the name or not.
+    #[n(5)]
+    Prelogin(#[n(0)] Prelogin),
+    /// A login; answered by [`LoggedInPage`].
+    #[n(6)]
+    Login(#[n(0)] LoginRequest),
+    /// Sets the login of an account; answered by CBOR null.
+    #[n(7)]
+    Set(#[n(0)] SignedSetting),
+    /// Redeems an invitation; answered by [`RedeemedPage`].
+    #[n(8)]
+    Redeem(#[n(0)] Redemption),
 }
 
 /// What a request asks for; its body is the CBOR of the type named here.
@@ -78,6 +93,15 @@ pub enum Method {
     /// Empty body (CBOR null), answer CBOR null: the session ends.
     #[n(6)]
     Logout,
+    /// Body [`crate::invite::Offer`], answer CBOR null: invites somebody. Whoever is in office; it gives no right.
+    #[n(7)]
+    Offer,
+    /// Body [`InvitationBody`], answer [`InvitationPage`]: what became of an invitation of one's own.
+    #[n(8)]
+    Invitation,
+    /// Body [`InvitationBody`], answer CBOR null: takes an unused invitation back.
+    #[n(9)]
+    Withdraw,
 }
 
 impl Method {
@@ -92,6 +116,9 @@ impl Method {
             Self::Health => "/v1/health",
             Self::Ledger => "/v1/ledger",
             Self::Logout => "/v1/logout",
+            Self::Offer => "/v1/offer",
+            Self::Invitation => "/v1/invitation",
+            Self::Withdraw => "/v1/withdraw",
         }
     }
 }
@@ -263,6 +290,47 @@ impl BirthCertificate {
         let bare = Self { signature: Signature([0; 96]), ..self.clone() };
         minicbor::to_vec(bare).expect("encoding into a Vec cannot fail")
     }
+}
+
+/// Answer to [`Ask::Login`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedInPage {
+    /// Whose login it is.
+    #[n(0)]
+    pub account: AccountId,
+    /// Canonical `peri_seal::userkey::WrappedUserKey`, for the client to open.
+    #[n(1)]
+    pub wrapped: ByteVec,
+}
+
+/// Answer to [`Ask::Redeem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct RedeemedPage {
+    /// The account that the key will be proposed for.
+    #[n(0)]
+    pub account: AccountId,
+}
+
+/// Body of [`Method::Invitation`] and [`Method::Withdraw`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct InvitationBody {
+    /// The invitation.
+    #[n(0)]
+    pub id: InvitationId,
+}
+
+/// Answer to [`Method::Invitation`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct InvitationPage {
+    /// The account that it is for.
+    #[n(0)]
+    pub account: AccountId,
+    /// First instant at which it is void.
+    #[n(1)]
+    pub not_after: UtcNanos,
+    /// The key that was enrolled; compare its ten words with the invited one before it is entered anywhere.
+    #[n(2)]
+    pub key: Option<UserPublic>,
 }
 
 /// Body of [`Method::Roster`].

@@ -1,6 +1,6 @@
 //! scribe: the database, X, the ledger and its keys; no E, no network.
 //!
-//! One thread owns everything. It draws X and opens segment files for keeper, takes progress from recorders, answers
+//! One thread owns everything; one beside it hashes logins. It draws X and opens segment files for keeper, takes progress from recorders, answers
 //! portal's questions after checking session, proof and grant itself, and erases what is past its time. It waits for
 //! PostgreSQL two seconds at most, once: a server that hangs counts as away until it answers (`peri_store::db`), so
 //! recording goes on whatever becomes of it.
@@ -10,6 +10,7 @@
 mod alarms;
 mod books;
 mod clock;
+mod door;
 mod entries;
 mod erasure;
 mod index;
@@ -64,7 +65,8 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(20);
 const CONTROL: Token = Token(0);
 const KEEPER: Token = Token(1);
 const PORTAL: Token = Token(2);
-const RECORDERS: u64 = 3;
+const HASHES: Token = Token(3);
+const RECORDERS: u64 = 4;
 
 type KeeperLink = Link<ScribeToKeeper, KeeperToScribe>;
 type PortalLink = Link<ScribeToPortal, PortalToScribe>;
@@ -121,6 +123,7 @@ struct Scribe {
     recorders: BTreeMap<CameraId, Recorder>,
     next_token: u64,
     talks: sessions::Talks,
+    entrance: door::Entrance,
     index: Index,
     recovery: recover::Recovery,
     quotas: quota::Quotas,
@@ -149,15 +152,19 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let state_dir = tpm.next();
     let (dir, store) = (Dir::from_fd(dir, "scribe")?, Dir::from_fd(store, "store")?);
     let rules = walls::scribe(boot::path_of(&dir), boot::path_of(&store), Path::new(&start.database_dir));
+    // Behind the walls no pipe can be made.
+    let hashes = std::io::pipe()?;
     let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &rules, start.need_landlock)?;
     let keys_dir = dir.ensure_dir("x", 0o700)?;
     let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;
     let store = SegmentStore::open(&store)?;
     let (alarms, unread) = alarms::Alarms::open(&dir);
     let talks = sessions::Talks::open(&dir);
+    let entrance = door::Entrance::start(hashes)?;
     let clock = SystemClock;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
+    poller.add(&entrance, HASHES, Interest::Read)?;
     let mut scribe = Scribe {
         time: SteadyTime::new(&clock, None),
         jumps: JumpDetector::new(&clock, clock::TOLERANCE),
@@ -180,6 +187,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         recorders: BTreeMap::new(),
         next_token: RECORDERS,
         talks,
+        entrance,
         index: Index::from_files(&store)?,
         recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),
         quotas: quota::Quotas::default(),
@@ -249,6 +257,7 @@ impl Scribe {
                     }
                     KEEPER => self.hear_keeper(),
                     PORTAL => self.hear_portal(),
+                    HASHES => self.hear_worker(),
                     Token(token) => self.hear_recorder(token),
                 }
             }
@@ -369,6 +378,7 @@ impl Scribe {
         }
         if self.books.is_some() {
             self.read_files();
+            self.open_entrance();
         }
         if self.compare_due {
             self.compare_database();

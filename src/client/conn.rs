@@ -330,7 +330,8 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    fn answer<A>(&mut self, ask: &Ask) -> Result<A, ConnError>
+    /// Asks outside of a session.
+    pub(crate) fn answer<A>(&mut self, ask: &Ask) -> Result<A, ConnError>
     where
         A: for<'b> Decode<'b, ()> + Encode<()>,
     {

@@ -214,6 +214,8 @@ impl Appliance {
                 one(&SessionOpened { boot: state.sessions.boot(), now: now() })
             }
             Ask::Request(request) => self.request(&request),
+            // How keys come to people is shown against the real appliance (tests/getting_in.rs).
+            Ask::Prelogin(_) | Ask::Login(_) | Ask::Set(_) | Ask::Redeem(_) => problem(501, "not-here", "not here"),
         }
     }
 
@@ -316,6 +318,7 @@ impl Appliance {
             Method::Health => {
                 one(&Health { now: now(), cameras: vec![], alarms: vec![], free_bytes: 1, notices: vec![] })
             }
+            Method::Offer | Method::Invitation | Method::Withdraw => problem(501, "not-here", "not here"),
             Method::Logout => {
                 state.sessions.end(request.proof.session);
                 one(&())

@@ -173,6 +173,18 @@ entry_types! {
     SessionLocked = 0x000a, "session_locked";
     /// Copies of a request came, and its channel ended before the client said what it saw.
     CopyUnresolved = 0x000b, "copy_unresolved";
+    /// A wrapped key was handed out for password and device secret.
+    LoggedIn = 0x000c, "logged_in";
+    /// A wrapped key was handed out for a recovery code, which is spent.
+    RecoveryUsed = 0x000d, "recovery_used";
+    /// An account's login was set: enrolment, new password, new recovery code.
+    LoginSet = 0x000e, "login_set";
+    /// Somebody was invited.
+    InvitationOffered = 0x000f, "invitation_offered";
+    /// An invitation enrolled a key.
+    KeyEnrolled = 0x0010, "key_enrolled";
+    /// A used invitation was used again for another key: somebody read the link.
+    InvitationMisused = 0x0011, "invitation_misused";
 
     /// Hours that the VM ran.
     VmHours = 0x0101, "vm_hours";

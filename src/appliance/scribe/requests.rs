@@ -42,7 +42,7 @@ pub(super) fn away(detail: &str) -> Problem {
     Problem::new(503, "ledger_away", "The appliance cannot answer just now", detail)
 }
 
-fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
+pub(super) fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
     minicbor::to_vec(answer).expect("encoding into a Vec cannot fail")
 }
 
@@ -130,6 +130,16 @@ impl Scribe {
             }
             Ask::Open(opening) => self.on_opening(id, &opening),
             Ask::Request(request) => self.on_request(id, &request),
+            Ask::Prelogin(ask) => {
+                let answered = self.on_prelogin(&ask);
+                self.answer(id, answered);
+            }
+            Ask::Login(request) => self.on_login(id, &request),
+            Ask::Set(signed) => self.on_setting(id, signed),
+            Ask::Redeem(redemption) => {
+                let answered = self.on_redemption(&redemption);
+                self.answer(id, answered);
+            }
         }
     }
 
@@ -175,13 +185,16 @@ impl Scribe {
             },
             Method::Health => self.read_health(principal, body),
             Method::Ledger => self.read_ledger(principal, body),
+            Method::Offer => self.offer(principal, body),
+            Method::Invitation => self.invitation(principal, body),
+            Method::Withdraw => self.withdraw(principal, body),
             Method::Logout => self.log_out(request.proof.session, &principal),
         };
         self.answer(id, answered);
     }
 
     /// Asks the one decision; a refusal goes to the ledger.
-    fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
+    pub(super) fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
         let now = self.now();
         self.allow_at(principal, action, object, now)
     }
@@ -530,7 +543,7 @@ pub(super) fn pseudonym(key: Fingerprint) -> Pseudonym {
     Pseudonym(half)
 }
 
-fn decode<'b, T>(body: &'b [u8]) -> Result<T, Problem>
+pub(super) fn decode<'b, T>(body: &'b [u8]) -> Result<T, Problem>
 where
     T: minicbor::Decode<'b, ()> + minicbor::Encode<()>,
 {
