@@ -1,5 +1,4 @@
-//! Every message that two roles exchange, as types: one enum per direction of a link, bounded by
-//! `limits::MESSAGE_MAX`, decoded strictly.
+//! Every message that two roles exchange: one enum per direction of a link, bounded by `limits::MESSAGE_MAX`, strict.
 //!
 //! What does not belong here cannot be said between roles. Note what is absent: no message carries plaintext video, E
 //! or a private key, none to or from portal carries K or X in clear, and no path of a file travels, only descriptors.
