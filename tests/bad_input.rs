@@ -104,8 +104,7 @@ fn appliance_started_with_another_order_names_the_swap_and_answers_nobody() {
     app.home.health();
 }
 
-/// Two appliances with the same auditor key; a man in the middle asks one for its nonce and hands the answer to the
-/// other.
+/// Two appliances with the same auditor key; a man in the middle hands a session for one to the other.
 #[test]
 fn request_signed_for_one_appliance_is_nothing_to_another() {
     if quick() {
@@ -123,7 +122,7 @@ fn request_signed_for_one_appliance_is_nothing_to_another() {
     let _: Health = one.request(one_is.vm, Method::Health, &(), &rev).unwrap();
     let _: Health = two.request(two_is.vm, Method::Health, &(), &rev).unwrap();
     for (connection, wrong) in [(&mut one, two_is.vm), (&mut two, one_is.vm)] {
-        // The nonce is this appliance's own and fresh; only the appliance that the signature names is the other.
+        // The nonce is this appliance's own and fresh; only the appliance that the certificate names is the other.
         let answer: Result<Health, ConnError> = connection.request(wrong, Method::Health, &(), &rev);
         let Err(ConnError::Refused(problem)) = answer else { panic!("a request for another VM was answered") };
         assert_eq!(problem.status, 401, "{problem}");

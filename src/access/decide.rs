@@ -1,14 +1,14 @@
 //! The one decision: may this signer do this now? The policies of `policies/access` answer, on facts from
 //! `Verified<Roster>`; nothing is allowed without their yes.
 //!
-//! Two steps, each with a proof value: [`authenticate`] turns a signed request into a [`Principal`], [`decide`] turns a
-//! principal and an object into [`Allowed`]. A handler that discloses takes an `Allowed`, so it cannot be written without
-//! them. What does not belong: rules. The words for a refusal are looked for after the policies have said no, and decide
-//! nothing.
+//! Steps, each with a proof value: [`open_session`] turns a certificate that is shown into a [`Session`], [`authenticate`]
+//! the session of a request into a [`Principal`], [`decide`] a principal and an object into [`Allowed`]. A handler that
+//! discloses takes an `Allowed`, so it cannot be written without them. What does not belong: rules. The words for a
+//! refusal are looked for after the policies have said no, and decide nothing.
 
 use crate::entities::{self, Facts, GrantFact};
 use crate::policy::{Policies, Question};
-use crate::wire::SignedRequest;
+use crate::session::{Opening, Session, SessionError};
 use cedar_policy::RestrictedExpression;
 use peri_domain::{AccountId, Action, CameraId, Fingerprint, Role, UtcNanos};
 use peri_roster::{Owner, Roster, Verified};
@@ -78,15 +78,15 @@ pub enum Object {
 /// Why not. The text is for the ledger and for the asker; it tells nothing about cameras without a right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// The request names another VM.
-    #[error("this request is for another appliance")]
+    /// The session exists at another VM.
+    #[error("this session is for another appliance; log in here")]
     OtherVm,
-    /// No key in office made this signature.
+    /// No key in office stands behind it.
     #[error("this key is not (or no longer) in office here; ask an administrator which account you have")]
     UnknownKey,
-    /// The signature is not of the named key.
-    #[error("the signature of this request does not fit; sign it again with the key of this account")]
-    BadSignature,
+    /// The certificate, or who shows it, is not good.
+    #[error("{0}")]
+    Certificate(String),
     /// This standing may never do this.
     #[error("{who} may not do this; {remedy}")]
     Role {
@@ -131,19 +131,35 @@ impl Allowed {
     }
 }
 
-/// Finds the key in office that made a request.
+/// The session of a certificate that is shown: signed by a key in office, and shown by the holder of the session key.
+/// Whether the nonce is good is asked before.
 ///
 /// # Errors
-/// [`Denied::OtherVm`], [`Denied::UnknownKey`], [`Denied::BadSignature`].
-pub fn authenticate(roster: &Verified<Roster>, request: &SignedRequest) -> Result<Principal, Denied> {
-    if request.vm != roster.vm() {
+/// [`Denied::UnknownKey`], [`Denied::Certificate`].
+pub fn open_session(
+    roster: &Verified<Roster>,
+    opening: &Opening,
+    now: UtcNanos,
+) -> Result<(Session, Principal), Denied> {
+    let fingerprint = opening.certified.certificate.signer;
+    let (key, standing) = key_in_office(roster, fingerprint).ok_or(Denied::UnknownKey)?;
+    let session = opening.verify(roster.vm(), &key, now).map_err(|error| match error {
+        SessionError::OtherVm { .. } => Denied::OtherVm,
+        other => Denied::Certificate(other.to_string()),
+    })?;
+    Ok((session, Principal { fingerprint, key, standing }))
+}
+
+/// Who asks in a session: asked anew with every request, so that a revocation does not wait for the session's end.
+///
+/// # Errors
+/// [`Denied::OtherVm`], [`Denied::UnknownKey`].
+pub fn authenticate(roster: &Verified<Roster>, session: &Session) -> Result<Principal, Denied> {
+    if session.vm() != roster.vm() {
         return Err(Denied::OtherVm);
     }
-    let fingerprint = request.signer;
+    let fingerprint = session.signer();
     let (key, standing) = key_in_office(roster, fingerprint).ok_or(Denied::UnknownKey)?;
-    if !request.is_signed_by(&key) {
-        return Err(Denied::BadSignature);
-    }
     Ok(Principal { fingerprint, key, standing })
 }
 

@@ -3,9 +3,10 @@
 //! The decision: [`decide`] puts the question, [`entities`] copies the facts from the roster, [`policy`] holds the
 //! policies that answer.
 //!
-//! Getting in: [`invite`] enrols a key, [`login`] hands out its wrap ([`attempts`] slows guessing down), [`onetime`]
-//! replaces the password of externals; the opened key certifies a [`session`], whose requests carry a [`proof`];
-//! [`sessions`] and [`window`] are scribe's memory of them, [`channel`] the client's.
+//! Getting in: [`invite`] enrols a key, [`setting`] stores its wraps, [`login`] hands them out ([`attempts`] slows
+//! guessing down), [`onetime`] replaces the password of externals; the opened key certifies a [`session`] ([`nonces`] say
+//! that it is shown just now), whose requests carry a [`proof`]; [`sessions`] and [`window`] are scribe's memory of them,
+//! [`channel`] the client's.
 //!
 //! What does not belong: sockets, files, clocks, sealing. Invariants: a decision is made only on a
 //! `Verified<Roster>`, by the policies; [`Allowed`] has one constructor, and it stands behind their yes; a nonce works once; what
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod proof;
 pub mod session;
 pub mod sessions;
+pub mod setting;
 #[cfg(test)]
 mod tests_window;
 pub mod window;

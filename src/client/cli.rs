@@ -2,9 +2,10 @@
 //!
 //! What does not belong: what the commands do. Invariant: no secret is ever an argument or an environment variable.
 
-use crate::commands::{account, camera, claim, export, grant, key, ledger, proposal, seat, show, trust, watch};
+use crate::commands::{account, camera, claim, export, grant, invite, key, ledger, proposal, seat, show, trust, watch};
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Error};
+use crate::login;
 use crate::ui::Report;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -60,6 +61,15 @@ pub enum Command {
     /// Accounts
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Invite somebody: a link that enrols one key, once
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
+    /// Use an invitation: make a key in this home and enrol it
+    Enrol(invite::EnrolArgs),
+    /// Fetch a key to a device that knew it, with its password
+    Login(login::LoginArgs),
+    /// Fetch a key to any device, with its printed recovery code
+    Recover(login::RecoverArgs),
     /// Cameras
     #[command(subcommand)]
     Camera(camera::CameraCommand),
@@ -102,6 +112,10 @@ pub fn run(command: Command, context: &mut Context) -> Result<Report, Error> {
         Command::Key(command) => key::run(command, context),
         Command::Seat(command) => seat::run(command, context),
         Command::Account(command) => account::run(command, context),
+        Command::Invite(command) => invite::run(command, context),
+        Command::Enrol(args) => invite::enrol(&args, context),
+        Command::Login(args) => login::login(&args, context),
+        Command::Recover(args) => login::recover(&args, context),
         Command::Camera(command) => camera::run(command, context),
         Command::Grant(command) => grant::run(command, context),
         Command::Revoke(args) => grant::revoke(args, context),

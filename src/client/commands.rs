@@ -8,6 +8,7 @@ pub mod claim;
 pub mod export;
 pub mod find;
 pub mod grant;
+pub mod invite;
 pub mod key;
 pub mod ledger;
 pub mod proposal;

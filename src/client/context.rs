@@ -164,7 +164,7 @@ impl Context {
         if profile.socket.as_deref().map(Path::new) != Some(&path) {
             Profile::pin(&self.vault, profile.identity.clone(), Some(&path))?;
         }
-        Ok(Session { conn, certificate, profile, path })
+        Ok(Session { conn, certificate, profile })
     }
 }
 
@@ -192,7 +192,6 @@ pub struct Session {
     pub certificate: BirthCertificate,
     /// Whom we trust.
     pub profile: Profile,
-    path: PathBuf,
 }
 
 /// The roster as this client verified it.
@@ -215,9 +214,10 @@ impl Session {
     /// # Errors
     /// As [`Context::session`].
     pub fn reconnect(&mut self) -> Result<(), Error> {
-        let (conn, certificate) = connect(&self.path)?;
+        self.conn.reopen()?;
+        let certificate = self.conn.hello()?;
         self.profile.identity.check(&certificate)?;
-        (self.conn, self.certificate) = (conn, certificate);
+        self.certificate = certificate;
         Ok(())
     }
 

@@ -157,9 +157,9 @@ pub fn plan(session: &mut Session, who: &KeyPair, span: SpanBody) -> Result<Plan
     Err(FootageError::Endless.into())
 }
 
-/// X of some epochs as answered: still sealed to our key, bound to the request's nonce.
+/// X of some epochs as answered: still sealed to our key, bound to the request.
 pub struct SealedKeys {
-    nonce: Nonce,
+    request: Nonce,
     sealed: HashMap<EpochNo, ByteVec>,
 }
 
@@ -170,8 +170,8 @@ pub struct SealedKeys {
 pub fn open_keys(session: &mut Session, who: &KeyPair, body: &OpenBody) -> Result<SealedKeys, Error> {
     debug_assert!(body.epochs.len() <= OPEN_EPOCHS_MAX);
     let vm = session.vm();
-    let (page, nonce): (OpenedPage, _) = session.conn.request_with_nonce(vm, Method::Open, body, who)?;
-    Ok(SealedKeys { nonce, sealed: page.keys.into_iter().map(|key| (key.epoch, key.sealed)).collect() })
+    let (page, request): (OpenedPage, _) = session.conn.request_with_id(vm, Method::Open, body, who)?;
+    Ok(SealedKeys { request, sealed: page.keys.into_iter().map(|key| (key.epoch, key.sealed)).collect() })
 }
 
 impl SealedKeys {
@@ -191,7 +191,7 @@ impl SealedKeys {
             .ok_or(FootageError::NotEntitled { epoch, starts: context.starts })?;
         let sealed = self.sealed.get(&epoch).ok_or(FootageError::Erased { epoch })?;
         let e = open_wrap(who, context, wrap)?;
-        let x = open_x(who, context, &self.nonce, sealed)?;
+        let x = open_x(who, context, &self.request, sealed)?;
         Ok(content_key(&e, &x, record)?)
     }
 }

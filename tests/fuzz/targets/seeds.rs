@@ -1,7 +1,7 @@
 //! Seeds: for every target inputs that its parser accepts, from which mutation starts. `scripts/fuzz --seeds` writes them
 //! into the corpus; the short run also makes them afresh, so that a changed format shows here and not as a blind target.
 
-use super::appliance::{birth, request};
+use super::appliance::{birth, opening, request};
 use super::fixture::{HOUSE, KEYS, PAIRS, PPS, SEGMENTS, SPS, STATEMENTS, USERKEYS, VM, WRAPS, unhex};
 use super::ledger::{checkpoint, signed};
 use super::{mp4, tpm};
@@ -196,10 +196,13 @@ fn access() -> Vec<Vec<u8>> {
         cbor(0, &Ask::Hello { nonce: [4; 32] }),
         cbor(0, &Ask::Nonce),
         cbor(0, &Ask::Submit { statement: vec![1, 2, 3].into() }),
-        cbor(0, &Ask::Signed(request())),
+        cbor(0, &Ask::Open(opening())),
+        cbor(0, &Ask::Request(request())),
         cbor(1, &Reply::Answer(vec![0xf6].into())),
         cbor(1, &Reply::Problem(problem())),
         cbor(1, &Reply::Stream { length: 70_000 }),
+        cbor(1, &Reply::NotTaken(problem().retry_after(7))),
+        cbor(1, &Reply::Conflict(wire::Conflict::Copy(Nonce([2; 16])))),
         cbor(2, &request()),
         cbor(3, &birth()),
         cbor(4, &wire::RosterBody { after: 300 }),
@@ -284,6 +287,8 @@ fn messages() -> Vec<Vec<u8>> {
         cbor(7, &msg::ScribeToRecorder::Room),
         cbor(8, &msg::PortalToScribe { id: 1, ask: Ask::Nonce }),
         cbor(9, &msg::ScribeToPortal::Answer { id: 1, body: vec![0xf6].into() }),
+        cbor(9, &msg::ScribeToPortal::NotTaken { id: 1, problem: problem() }),
+        cbor(9, &msg::ScribeToPortal::Conflict { id: 1, conflict: wire::Conflict::GivenUp }),
         cbor(9, &msg::ScribeToPortal::Stream { id: 1, offset: 2, end: 3, follow_until: Some(AT) }),
     ]
 }
