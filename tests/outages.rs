@@ -5,11 +5,14 @@
 //! appliance running and whole. The test of the TPM has one of its own.
 #![allow(clippy::unwrap_used)]
 
+mod attack;
 mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use peri_domain::UtcNanos;
+use peri_access::wire::{Method, OpenBody, OpenedPage};
+use peri_client::conn::ConnError;
+use peri_domain::{Action, UtcNanos};
 use peri_sandbox::clock::{Clock as _, SystemClock};
 use peri_seal::scan::TailScan;
 use std::fs::File;
@@ -17,6 +20,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use support::*;
@@ -137,6 +141,55 @@ fn recording_goes_on_while_the_database_is_dead_and_nothing_is_disclosed() {
     assert_eq!(ledger["verified"], true, "{ledger}");
     let (gap, runs) = account(app, from);
     assert!(gap < 0.2 && runs == 1, "{gap} s without a picture, {runs} runs");
+}
+
+#[test]
+fn a_disclosure_waits_until_its_entry_is_durable() {
+    if quick() {
+        return;
+    }
+    let House { app, .. } = &*house(0);
+    let from = now();
+    let from = &from;
+    let guard = raw::key(&app.home, "guard");
+    let camera = raw::camera(app, "footage");
+    app.wait_recorded("footage", *from + secs(3));
+    let epoch = raw::segments(app, &guard, camera, *from, *from + secs(2)).unwrap()[0].epoch;
+    let intents = || app.home.ledger(0)["kinds"]["export_intent"].as_u64().unwrap_or(0);
+    let (mut connection, certificate) = raw::connect(&app.socket());
+    let mut open = || {
+        let body =
+            OpenBody { camera, epochs: vec![epoch], action: Action::Export, purpose: "the order of things".into() };
+        let answer: Result<OpenedPage, ConnError> = connection.request(certificate.vm, Method::Open, &body, &guard);
+        answer
+    };
+    let before = intents();
+    // Nothing can be entered while somebody else holds the row that orders appends.
+    let mut holder = Command::new("runuser")
+        .args(["-u", "peri-postgres", "--", "psql", "-X", "-q", "-U", "postgres", "-d", "peri", "-h"])
+        .arg(app.dir().join("run/postgres"))
+        .args(["-c", "BEGIN; LOCK peri.ledger_head; SELECT 'held' FROM pg_sleep(3); COMMIT"])
+        .current_dir("/")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'peri.ledger_head'::regclass AND granted \
+                  AND mode = 'AccessExclusiveLock'";
+    wait_for("the lock is held", secs(2), || (attack::superuser(app, locked) == "1").then_some(()));
+    match open() {
+        Ok(page) => {
+            assert_eq!(page.keys.len(), 1);
+            let held = attack::superuser(app, locked);
+            assert_eq!(held, "0", "X was given while its entry could not be written");
+        }
+        Err(ConnError::Refused(problem)) => assert_eq!(problem.status, 503, "{problem}"),
+        Err(other) => panic!("{other}"),
+    }
+    assert!(holder.wait().unwrap().success());
+    let opened = wait_for("it is given once the ledger can take the entry", secs(20), || open().ok());
+    assert_eq!(opened.keys.len(), 1);
+    // Each answer has its entry; a refused question may have one too.
+    assert!(intents() > before, "X was given without an entry");
 }
 
 /// Processes of the appliance's own PostgreSQL.

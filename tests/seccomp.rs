@@ -436,7 +436,7 @@ fn traced_day(dir: &Path) {
         watched.to_str().expect("UTF-8"),
     ]));
     wait_for("an export", secs(20), || home.export("guard", "footage", now() - secs(6), now()).ok());
-    wait_for("the live picture ends", secs(30), || (!watch.is_running()).then_some(()));
+    wait_for("the live picture ends", secs(90), || (!watch.is_running()).then_some(()));
     assert!(fs::metadata(&watched).is_ok_and(|file| file.len() > 1_000), "no live picture");
     // A camera that goes away and comes back; a recorder that ends with it and without.
     site.cameras[0].restart();

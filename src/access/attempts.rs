@@ -306,14 +306,16 @@ impl Attempts {
     /// # Errors
     /// [`RestoreError`].
     pub fn from_bytes(key: AttemptKey, bytes: &[u8]) -> Result<Self, RestoreError> {
-        let stored: Stored = canonical::decode("stored attempts", bytes)?;
+        let what = "stored attempts";
+        let stored: Stored = canonical::decode(what, bytes)?;
         if stored.version != 1 {
             return Err(RestoreError::Version { found: stored.version });
         }
         let mut attempts = Self::new(key);
         [attempts.strangers.floor, attempts.lanes.floor] = stored.floors;
         stored.records.into_iter().for_each(|record| attempts.apply(record));
-        Ok(attempts)
+        // Records out of order, twice or too many: nothing that this table would write.
+        if attempts.to_bytes() == bytes { Ok(attempts) } else { Err(CanonicalError::NotCanonical { what }.into()) }
     }
 
     fn subjects(&self, attempt: Attempt<'_>) -> Vec<Subject> {

@@ -307,7 +307,7 @@ impl Holder {
             *self = Self::Redeeming(key.clone(), OneTimeKey(*scalar));
         }
         let Self::Redeeming(key, scalar) = self else { unreachable!("every other state was just left") };
-        let session = SessionKey::from_secret_bytes(&scalar.0).expect("the scalar of a generated key");
+        let session = SessionKey::from_secret_bytes(&scalar.0).expect("generated, or checked when it was read");
         let signature = client.sign(REDEEM_CONTEXT, &canonical::encode(&(vm, key.commit(), session.public())));
         (Redemption { key: key.clone(), session: session.public(), signature }, session)
     }
@@ -348,7 +348,15 @@ impl Holder {
     /// # Errors
     /// [`CanonicalError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CanonicalError> {
-        canonical::decode("stored access key", bytes)
+        let what = "stored access key";
+        let holder = canonical::decode(what, bytes)?;
+        match &holder {
+            Self::Redeeming(_, scalar) if SessionKey::from_secret_bytes(&scalar.0).is_none() => {
+                let source = minicbor::decode::Error::message("its session's key is no scalar of P-256");
+                Err(CanonicalError::Shape { what, source })
+            }
+            _ => Ok(holder),
+        }
     }
 }
 

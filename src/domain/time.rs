@@ -29,36 +29,41 @@ impl UtcNanos {
         u64::try_from(self.0.saturating_sub(earlier.0)).map_or(Duration::ZERO, Duration::from_nanos)
     }
 
-    /// Parses RFC 3339 in UTC or with a numeric offset (`2026-11-24T23:30:00Z`, `2026-11-25T00:30:00.5+01:00`).
+    /// Parses RFC 3339 in UTC or with a numeric offset (`2026-11-24T23:30:00Z`, `2026-11-25T00:30:00.5+01:00`), in the
+    /// years 1970 to 2200; every number has the width that the grammar gives it.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let (date, rest) = text.split_once(['T', 't', ' '])?;
-        let mut date_parts = date.splitn(3, '-').map(digits);
-        let (year, month, day) = (date_parts.next()??, date_parts.next()??, date_parts.next()??);
-        let zone_at = rest.find(['Z', 'z', '+', '-'])?;
-        let (clock, zone) = rest.split_at(zone_at);
+        let (clock, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-'])?);
+        let (whole, fraction) = clock.split_once('.').map_or((clock, None), |(whole, part)| (whole, Some(part)));
+        let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(whole, ':', [2; 3])?;
         let offset_secs = match zone {
             "Z" | "z" => 0,
             _ => {
-                let (hours, minutes) = zone[1..].split_once(':')?;
-                let secs = digits(hours)? * 3600 + digits(minutes)? * 60;
+                let [hours, minutes] = numbers(zone.strip_prefix(['+', '-'])?, ':', [2; 2])?;
+                if hours > 23 || minutes > 59 {
+                    return None;
+                }
+                let secs = hours * 3600 + minutes * 60;
                 if zone.starts_with('-') { -secs } else { secs }
             }
         };
-        let (whole, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-        let mut parts = whole.splitn(3, ':').map(digits);
-        let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
         if !(1..=12).contains(&month)
             || !(1..=days_in_month(year, month)).contains(&day)
             || hour > 23
             || minute > 59
             || second > 59
-            || fraction.len() > 9
+            || fraction.is_some_and(|part| part.len() > 9)
             || !(1970..=2200).contains(&year)
         {
             return None;
         }
-        let nanos = if fraction.is_empty() { 0 } else { digits(&format!("{fraction:0<9}"))? };
+        let nanos = match fraction {
+            None => 0,
+            Some("") => return None,
+            Some(part) => digits(&format!("{part:0<9}"))?,
+        };
         let secs = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset_secs;
         Some(Self(secs * 1_000_000_000 + nanos))
     }
@@ -106,6 +111,16 @@ impl MediaDuration {
     pub const fn to_duration(self) -> Duration {
         Duration::from_nanos(self.0 as u64 * 100_000 / 9)
     }
+}
+
+/// Numbers of these widths between separators, and nothing else.
+fn numbers<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[i64; N]> {
+    let mut parts = text.split(separator);
+    let mut out = [0; N];
+    for (number, width) in out.iter_mut().zip(widths) {
+        *number = parts.next().filter(|part| part.len() == width).and_then(digits)?;
+    }
+    parts.next().is_none().then_some(out)
 }
 
 fn digits(text: &str) -> Option<i64> {
@@ -177,6 +192,26 @@ mod tests {
         for text in ["2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01", "x"] {
             assert_eq!(UtcNanos::parse_rfc3339(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_has_the_widths_of_its_grammar_and_an_offset_of_less_than_a_day() {
+        for text in [
+            "2026-11-25T00:30:00Z01:00",
+            "2026-11-25T00:30:00+9999999999999999:00",
+            "2026-11-25T00:30:00+24:00",
+            "2026-11-25T00:30:00+01:60",
+            "2026-11-25T00:30:00.Z",
+            "2026-1-25T00:30:00Z",
+            "02026-11-25T00:30:00Z",
+            "2026-11-25T0:30:00Z",
+            "2026-11-25T00:30:00:00Z",
+            "2026-11-25T00:30:00+1:00",
+            "2026-11-25T00:30:00.0000000001Z",
+        ] {
+            assert_eq!(UtcNanos::parse_rfc3339(text), None, "{text}");
+        }
+        assert_eq!(UtcNanos::parse_rfc3339("1970-01-01T00:00:00+23:59"), Some(UtcNanos::from_secs(-86_340)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What reaches the appliance's processes: clients' frames, messages between roles, configuration, DNS answers, the spool.
 
 use super::fixture::{PAIRS, VM};
-use super::{Input, canonical, reached};
+use super::{Input, canonical, folder, reached};
 use minicbor::{Decode, Encode};
 use peri_access::proof::{BootEpoch, ChannelId, Progress, Proof};
 use peri_access::session::{Opening, Session, SessionKey, SignedCertificate};
@@ -17,7 +17,6 @@ use peri_seal::keys::Signature;
 use peri_store::spool::{SPOOL_FILE, Spool, Spooled};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::LazyLock;
 
 fn strict<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> bool {
     canonical(bytes, |b| decode_strict::<T>(b).ok().and_then(|value| minicbor::to_vec(&value).ok()))
@@ -215,19 +214,11 @@ pub(crate) fn dns(data: &[u8]) {
     }
 }
 
-/// Where spool files lie: in memory, because each run syncs.
-static SHM: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("peri-fuzz.").tempdir_in(base).expect("a temporary folder")
-});
-
 /// A spool after a power cut: what is read is its good beginning, and opening it again changes nothing more.
 pub(crate) fn spool(data: &[u8]) {
     let mended = mended_spool(data);
     for bytes in [data, &mended] {
-        let folder = SHM.path().join(format!("{:?}", std::thread::current().id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let folder = folder("spool");
         std::fs::write(folder.join(SPOOL_FILE), bytes).expect("a file");
         let dir = Dir::open(&folder).expect("our folder");
         let read = |torn: u64| -> Vec<Spooled> {

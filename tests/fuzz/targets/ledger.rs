@@ -51,6 +51,8 @@ pub(crate) fn note(data: &[u8]) {
         if each.contains(&true) {
             assert_eq!(note.text(), checkpoint().to_string(), "verifies, but nobody signed it");
         }
+        let within = Checkpoint::try_from(&note).ok();
+        assert!(within.is_none_or(|checkpoint| checkpoint.to_string() == note.text()), "a checkpoint in another form");
     }
     if let Ok(checkpoint) = text.parse::<Checkpoint>() {
         assert_eq!(checkpoint.to_string(), text);

@@ -4,8 +4,10 @@
 //! target panics when its oracle fails. What does not belong: choosing inputs. Invariant: a target depends on its input
 //! alone (no clock, no randomness that it judges), so that a kept input fails again.
 
+pub(crate) mod access;
 pub(crate) mod appliance;
 pub(crate) mod auth;
+pub(crate) mod client;
 pub(crate) mod fixture;
 pub(crate) mod h264;
 pub(crate) mod ledger;
@@ -17,7 +19,11 @@ pub(crate) mod rtsp;
 pub(crate) mod sdp;
 pub(crate) mod seeds;
 pub(crate) mod segment;
+pub(crate) mod store;
 pub(crate) mod tpm;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// One target.
 pub(crate) struct Target {
@@ -63,6 +69,16 @@ pub(crate) const TARGETS: &[Target] = &[
     target("dns", 1024, appliance::dns),
     target("spool", 2048, appliance::spool),
     target("tpm", 1024, tpm::tpm),
+    target("certificate", 512, access::certificate),
+    target("proof", 2048, access::proof),
+    target("invitation", 1024, access::invitation),
+    target("onetime", 1024, access::onetime),
+    target("attempts", 1024, access::attempts),
+    target("device_sealed", 2048, records::device_sealed),
+    target("client_files", 4096, client::files),
+    target("typed", 64, client::typed),
+    target("xfile", 64, store::xfile),
+    target("leaves", 1024, store::leaves),
 ];
 
 /// The target of a name.
@@ -84,6 +100,21 @@ pub(crate) fn reached() {
 #[must_use]
 pub(crate) fn judged() -> u64 {
     REACHED.get()
+}
+
+/// Where files of targets lie: in memory, because runs sync.
+static SHM: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("peri-fuzz.").tempdir_in(base).expect("a temporary folder")
+});
+
+/// A folder of this thread's own, for files of this kind.
+pub(crate) fn folder(kind: &str) -> PathBuf {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = SHM.path().join(format!("{kind} {:?}", std::thread::current().id()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).expect("a folder");
+    folder
 }
 
 /// A reader for inputs that have structure; it never fails, it only runs dry.

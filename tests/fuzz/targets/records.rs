@@ -1,10 +1,11 @@
 //! Keys, records, wraps and stored user keys: one form each, and no signature or seal that nobody made.
 
-use super::fixture::{KEYS, SEGMENTS, USERKEYS, WRAPS, fixed, unhex};
-use super::{Input, canonical};
+use super::fixture::{KEYS, PAIRS, SEGMENTS, USERKEYS, WRAPS, fixed, unhex};
+use super::{Input, canonical, reached};
 use peri_domain::Nonce;
 use peri_open::{userkey as opener, wrap as unwrapper};
 use peri_seal::canonical as cbor;
+use peri_seal::device::{open_on_device, seal_to_device};
 use peri_seal::keys::{KeyPair, Signature, UserPublic};
 use peri_seal::record::{EpochContext, EpochRecord};
 use peri_seal::segment::{Head, parse_head};
@@ -124,5 +125,25 @@ pub(crate) fn userkey(data: &[u8]) {
     if let Ok(pair) = opened {
         assert_eq!(data, unhex(&case["inputs"]["wrapped"]), "a stored key that nobody sealed");
         assert_eq!(pair.to_secret_bytes()[..], unhex(&case["outputs"]["secret"]));
+    }
+}
+
+const PURPOSE: &[u8] = b"camera password 1";
+const PASSWORD: &[u8] = b"correct horse";
+
+/// A password as a client seals it to the device.
+pub(crate) fn sealed_password() -> Vec<u8> {
+    seal_to_device(&mut peri_seal::rng::system(), PAIRS[1].public(), PURPOSE, PASSWORD).expect("a short password")
+}
+
+/// A value sealed to the device opens to what was sealed, there, for its purpose, and nowhere else.
+pub(crate) fn device_sealed(data: &[u8]) {
+    let Ok(opened) = open_on_device(&PAIRS[1], PURPOSE, data) else { return };
+    reached();
+    assert_eq!(opened.as_slice(), PASSWORD, "a password that nobody sealed");
+    assert!(open_on_device(&PAIRS[1], b"camera password 2", data).is_err(), "opens for another purpose");
+    assert!(open_on_device(&PAIRS[2], PURPOSE, data).is_err(), "opens on another device");
+    for other in [&data[..data.len() - 1], &[data, &[0]].concat()] {
+        assert!(open_on_device(&PAIRS[1], PURPOSE, other).is_err(), "opens in another length");
     }
 }

@@ -4,10 +4,13 @@
 use super::appliance::{birth, opening, request};
 use super::fixture::{HOUSE, KEYS, PAIRS, PPS, SEGMENTS, SPS, STATEMENTS, USERKEYS, VM, WRAPS, unhex};
 use super::ledger::{checkpoint, signed};
-use super::{mp4, tpm};
+use super::{access, client, mp4, tpm};
 use minicbor::Encode;
+use peri_access::attempts::{AttemptKey, Attempts};
+use peri_access::onetime::{Holder, OneTimeKey};
 use peri_access::wire::{self, Ask, Reply};
 use peri_appliance::message as msg;
+use peri_client::profile::Profile;
 use peri_domain::{Action, CameraId, EpochNo, Hash, Nonce, Pseudonym, UtcNanos};
 use peri_ledger::{Entry, EntryType, Event, Ledger};
 use peri_media::h264::packetize::Packetizer;
@@ -16,6 +19,7 @@ use peri_roster::Provisioning;
 use peri_sandbox::durable::Dir;
 use peri_seal::segment::parse_head;
 use peri_store::root::{RootEntry, RootKey, tpm::NV_INDEX_BASE};
+use peri_store::segments::TailLeaf;
 use peri_store::spool::{SPOOL_FILE, Spool};
 
 macro_rules! dialogues {
@@ -40,6 +44,20 @@ const CHALLENGES: [&str; 4] = [
     "\x01Basic realm=\"c\"",
     "\x05Digest realm=\"a \\\"b\\\" c\", nonce=\"n,1\", algorithm=SHA-256, stale=TRUE, qop=\"auth,auth-int\"",
     "\x02Digest realm=\"c\", nonce=\"2\", algorithm=MD5-sess, userhash=true, qop=auth",
+];
+
+const TYPED: [&str; 11] = [
+    "now",
+    "-10m",
+    "+30d",
+    "72h",
+    "2026-11-24T22:10:00+01:00",
+    "2024-02-29t23:59:59.123456789z",
+    "2199-12-31 00:00:00-23:59",
+    "1970-01-01T00:00:00.5+99:59",
+    "2026-11-25T00:30:00+9999999999999999:00",
+    "2026-11-25T00:30:00Z01:00",
+    "0102030405060708090a0b0c0d0e0f10",
 ];
 
 const CAMERA: CameraId = CameraId([1; 16]);
@@ -118,6 +136,52 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         "dns" => dns(),
         "spool" => vec![spool()],
         "tpm" => root_store(),
+        "certificate" => vec![access::CERTIFICATE.to_bytes()],
+        "proof" => {
+            let lines = ["GET /", "POST /v1/x?y"].map(|line| tagged(1, line.into()));
+            let proofs = access::PROOFS.iter().chain([&*access::BEYOND]);
+            proofs.map(|proof| tagged(0, proof.to_text().into())).chain(lines).collect()
+        }
+        "invitation" => {
+            let links = access::FRAGMENTS.map(|fragment| tagged(0, format!(" #{fragment}").into()));
+            let stored = access::stored_invitations().map(|kept| tagged(1, kept));
+            links.into_iter().chain(stored).collect()
+        }
+        "onetime" => {
+            // A scalar of zero is no session's key.
+            let key = |byte| OneTimeKey::from_bytes([byte; 32]);
+            let halves = [Holder::Ready(key(1)), access::holder(1, 0), Holder::Redeeming(key(1), key(0))];
+            let halves = halves.map(|holder| tagged(1, holder.to_bytes().to_vec()));
+            let steps: [&[u8]; 3] = [&[0x08, 0x80, 0, 0x42, 0x16], &[0x08, 0x0c], &[0x40, 0x08, 0x42, 0]];
+            let steps = steps.map(|steps| tagged(2, steps.to_vec()));
+            [tagged(0, access::chain().to_bytes())].into_iter().chain(access::stored_chains()).chain(halves).chain(steps).collect()
+        }
+        "attempts" => vec![
+            piece(&access::counted_twice()),
+            [piece(&access::stored_attempts()), vec![4, 0x50, 4, 0, 0, 0x85, 9, 0x7f]].concat(),
+            [piece(&Attempts::new(AttemptKey::from_bytes([3; 32])).to_bytes()), vec![5, 0, 5, 1, 5, 2, 6, 0x83]].concat(),
+        ],
+        "device_sealed" => vec![super::records::sealed_password()],
+        "client_files" => {
+            let profile = Profile { identity: client::identity(), socket: Some("/run/peri.sock".into()) };
+            vec![
+                tagged(0, client::identity().to_bytes()),
+                cbor(1, &profile),
+                tagged(2, client::key_file()),
+                tagged(3, client::request().to_bytes()),
+            ]
+        }
+        "typed" => TYPED.map(|text| text.as_bytes().to_vec()).to_vec(),
+        "xfile" => vec![
+            vec![],
+            vec![0, 2, 0, 1, 5, 0, 0, 0, 3, 0, 1, 3],
+            vec![4, 0, 2, 0, 7, 0, 0, 0],
+            vec![2, 0, 9, 1, 1, 2, 0, 0],
+        ],
+        "leaves" => {
+            let leaf = |no| TailLeaf { camera: CAMERA, epoch: EpochNo(no), run: 2, counter: 70, hash: Hash([3; 32]) };
+            vec![encoded(&Vec::<TailLeaf>::new()), encoded(&vec![leaf(7), leaf(8)])]
+        }
         other => panic!("{other} has no seeds: write some"),
     }
 }
@@ -126,8 +190,12 @@ fn tagged(kind: u8, bytes: Vec<u8>) -> Vec<u8> {
     [vec![kind], bytes].concat()
 }
 
+fn encoded<T: Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).expect("a Vec takes everything")
+}
+
 fn cbor<T: Encode<()>>(kind: u8, value: &T) -> Vec<u8> {
-    tagged(kind, minicbor::to_vec(value).expect("a Vec takes everything"))
+    tagged(kind, encoded(value))
 }
 
 fn piece(bytes: &[u8]) -> Vec<u8> {
