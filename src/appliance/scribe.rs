@@ -404,6 +404,7 @@ impl Scribe {
             KeeperToScribe::Statement(statement) => self.take_statement(&statement),
             KeeperToScribe::RosterComplete => {
                 self.roster_complete = true;
+                self.load_roster();
                 self.renew_roster();
                 self.compare_database();
             }
