@@ -65,7 +65,12 @@ impl WeeklyHours {
             let boundary = self.ahead(shown).map_or(i64::MAX, |ahead| from.saturating_add(ahead));
             let step = zone.following(timestamp(UtcNanos(from))?).next().map(|step| step.timestamp().as_nanosecond());
             let step = step.and_then(|nanos| i64::try_from(nanos).ok()).unwrap_or(i64::MAX);
-            from = boundary.min(step);
+            let next = boundary.min(step);
+            if next <= from {
+                // The end of all time, which somebody may ask about.
+                return None;
+            }
+            from = next;
             if self.shows(wall(&zone, UtcNanos(from))) != inside {
                 return Some(UtcNanos(from));
             }
@@ -183,6 +188,18 @@ mod tests {
         assert_eq!(sundays.next_edge(at("2026-10-25T00:00:00+02:00")), Some(from));
         assert!(sundays.contains(at("2026-10-25T02:30:00+02:00")) && sundays.contains(at("2026-10-25T02:30:00+01:00")));
         assert_eq!(sundays.next_edge(from), Some(until), "two hours in one piece");
+    }
+
+    #[test]
+    fn the_ends_of_time_are_survived() {
+        let nights = hours("UTC", &[(0, minute(0, 6)), (minute(6, 22), WEEK_MINUTES)]);
+        let berlin = hours("Europe/Berlin", &[(minute(0, 8), minute(5, 18))]);
+        for hours in [nights, berlin] {
+            for after in [i64::MAX, i64::MAX - 1, i64::MAX - MINUTE] {
+                assert_eq!(hours.next_edge(UtcNanos(after)), None);
+            }
+            assert!(hours.next_edge(UtcNanos(i64::MIN)).is_some());
+        }
     }
 
     #[test]
