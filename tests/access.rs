@@ -7,26 +7,31 @@
 mod office;
 
 use nix::time::{ClockId, clock_gettime};
+use office::lives::{self, event, lived, moment};
 use office::*;
 use peri_access::decide::{self, Denied, Object, Principal, Standing, decide};
 use peri_access::entities::Facts;
-use peri_access::wire::{Method, SignedRequest};
+use peri_access::session::{Session, SessionKey, SignedCertificate};
 use peri_domain::{Action, CameraId, Nonce, Right, Rights, Role, UtcNanos, VmId};
-use peri_roster::body::{Cameras, ChangedBy};
-use peri_roster::{Roster, Verified};
+use peri_roster::body::{Cameras, ChangedBy, Minutes, WeeklyHours};
+use peri_roster::{Account, PostState, Roster, Verified};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
 const LOOKS: [Action; 3] = [Action::WatchLive, Action::PlayBack, Action::Export];
 
-fn request(vm: VmId, signer: usize, body: Vec<u8>) -> SignedRequest {
-    SignedRequest::sign(vm, Method::Open, body, Nonce([1; 16]), fingerprint(signer), key(signer).signing())
+/// A session that was opened at an appliance while the key was in office there.
+fn session(vm: VmId, signer: usize) -> Session {
+    let made = SessionKey::from_secret_bytes(&[3; 32]).expect("a small scalar is below the order");
+    let certificate = SignedCertificate::issue(vm, key(signer), made.public(), NOW, at(HOUR), 1);
+    certificate.verify(vm, key(signer).public(), NOW).expect("a good certificate")
 }
 
 fn principal(roster: &Verified<Roster>, signer: usize) -> Result<Principal, Denied> {
-    decide::authenticate(roster, &request(roster.vm(), signer, Vec::new()))
+    decide::authenticate(roster, &session(roster.vm(), signer))
 }
 
 fn pictures(camera: CameraId, from: i64, until: i64, running: bool) -> Object {
@@ -43,9 +48,17 @@ const STOLEN: usize = FREE + 3;
 const MOVED: usize = FREE + 4;
 const LOST: usize = FREE + 5;
 const NOBODY: usize = FREE + 6;
+/// Two posts: one lost a member with its second version, the other waits for it, because a colleague's key was revoked.
+const DESK: usize = FREE + 7;
+const DESK_NOW: usize = FREE + 8;
+const STRANDED_DESK: usize = FREE + 9;
+const MEMBER: usize = FREE + 10;
+const LEAVER: usize = FREE + 11;
+const STRANDED: usize = FREE + 12;
+const COLLEAGUE: usize = FREE + 13;
 
 /// Rows of the table: who, and the key that signs.
-const ASKERS: [(&str, usize); 18] = [
+const ASKERS: [(&str, usize); 22] = [
     ("owner or reseller (no key here)", NOBODY),
     ("claim key, spent", CLAIM),
     ("the appliance's own key", DEVICE),
@@ -64,11 +77,27 @@ const ASKERS: [(&str, usize); 18] = [
     ("viewer, lost key", LOST),
     ("viewer, key after a reset", RESET),
     ("viewer of another appliance", VIEWER),
+    ("post, with the post's key", DESK_NOW),
+    ("post, its member", MEMBER),
+    ("post, its former member", LEAVER),
+    ("post out of office, its member", STRANDED),
 ];
 
 /// Those who get the grant of a row, as far as the roster lets them have one.
-const GRANTED: [usize; 10] =
-    [ADMINISTRATOR, AUDITOR, VIEWER, EXTERNAL, TECHNICIAN, OTHER_TECHNICIAN, LEFT, STOLEN, MOVED, LOST];
+const GRANTED: [usize; 12] = [
+    ADMINISTRATOR,
+    AUDITOR,
+    VIEWER,
+    EXTERNAL,
+    TECHNICIAN,
+    OTHER_TECHNICIAN,
+    LEFT,
+    STOLEN,
+    MOVED,
+    LOST,
+    DESK,
+    STRANDED_DESK,
+];
 
 /// A state of camera 1 and of everybody's grant.
 type State = (&'static str, fn(&mut Office, usize));
@@ -77,7 +106,13 @@ fn all() -> Rights {
     Rights::ALL
 }
 
-const STATES: [State; 15] = [
+/// Fridays, from and until in minutes of the day in UTC. [`NOW`] is a Friday, 08:00 there.
+fn fridays(from: u16, until: u16) -> Option<WeeklyHours> {
+    const FRIDAY: u16 = 4 * 24 * 60;
+    Some(WeeklyHours { zone: "UTC".into(), spans: vec![Minutes { from: FRIDAY + from, until: FRIDAY + until }] })
+}
+
+const STATES: [State; 19] = [
     ("no grant", |_, _| {}),
     ("grant: live, playback, export", |o, to| {
         o.grant(to, all(), Cameras::All, (-2 * HOUR, HOUR));
@@ -114,6 +149,20 @@ const STATES: [State; 15] = [
         let grant = o.grant(to, all(), Cameras::All, (-2 * HOUR, HOUR));
         o.revoke(&[], &[grant]);
     }),
+    ("grant in its hours", |o, to| {
+        o.grant_in(fridays(6 * 60, 9 * 60), to, all(), Cameras::All, (-2 * HOUR, HOUR));
+    }),
+    ("grant outside its hours", |o, to| {
+        o.grant_in(fridays(6 * 60, 8 * 60), to, all(), Cameras::All, (-2 * HOUR, HOUR));
+    }),
+    ("grant of hours after the pictures", |o, to| {
+        o.grant_in(fridays(7 * 60, 9 * 60), to, all(), Cameras::All, (-2 * HOUR, HOUR));
+    }),
+    ("grant whose hours end in the pictures", |o, to| {
+        let spans = vec![(6 * 60, 7 * 60 - 1), (7 * 60, 8 * 60 + 1)];
+        let spans = spans.into_iter().flat_map(|(from, until)| fridays(from, until).expect("hours").spans).collect();
+        o.grant_in(Some(WeeklyHours { zone: "UTC".into(), spans }), to, all(), Cameras::All, (-2 * HOUR, HOUR));
+    }),
     ("camera removed; full grant", |o, to| {
         o.grant(to, all(), Cameras::All, (-2 * HOUR, HOUR));
     }),
@@ -126,6 +175,9 @@ const STATES: [State; 15] = [
 static STAFFED: LazyLock<Office> = LazyLock::new(|| {
     let mut office = Office::staffed(VM);
     [LEFT, STOLEN, MOVED, LOST].into_iter().for_each(|index| office.employ(index, Role::Viewer));
+    [MEMBER, LEAVER, STRANDED, COLLEAGUE].into_iter().for_each(|index| office.employ(index, Role::External));
+    office.man(1, 1, DESK, &[MEMBER, LEAVER]);
+    office.man(2, 1, STRANDED_DESK, &[STRANDED, COLLEAGUE]);
     office.mount(2);
     office.register(2);
     office.mount(1);
@@ -141,7 +193,8 @@ fn in_state((name, grant): State) -> Verified<Roster> {
     if name.starts_with("camera removed") {
         office.dismantle(1);
     }
-    office.revoke(&[STOLEN, OTHER_SEAT], &[]);
+    office.revoke(&[STOLEN, OTHER_SEAT, COLLEAGUE], &[]);
+    office.man(1, 2, DESK_NOW, &[MEMBER]);
     office.remove(LEFT);
     office.change_key(MOVED, MOVED, CHANGED, ChangedBy::Holder);
     office.change_key(LOST, LOST, RESET, ChangedBy::Reset);
@@ -169,8 +222,8 @@ fn cell(who: &Result<Principal, Denied>, may: impl Fn(&Principal) -> bool) -> &'
 
 fn asker(roster: &Verified<Roster>, name: &str, signer: usize) -> Result<Principal, Denied> {
     if name == "viewer of another appliance" {
-        // His session there, his key here or not: the request names the other appliance.
-        return decide::authenticate(roster, &request(VmId([8; 16]), signer, Vec::new()));
+        // His session is one there, whether his key is known here or not.
+        return decide::authenticate(roster, &session(VmId([8; 16]), signer));
     }
     principal(roster, signer)
 }
@@ -230,7 +283,7 @@ fn roles_that_run_the_place_never_look_in_any_state() {
     // The golden file says the same; this says it where nobody can bless it away.
     for state in STATES {
         let roster = in_state(state);
-        for index in [CLAIM, SEAT, OTHER_SEAT, ADMINISTRATOR, AUDITOR, NOBODY, DEVICE] {
+        for index in [CLAIM, SEAT, OTHER_SEAT, ADMINISTRATOR, AUDITOR, NOBODY, DEVICE, DESK, DESK_NOW, LEAVER] {
             let Ok(who) = principal(&roster, index) else { continue };
             for action in LOOKS {
                 assert!(!look(&roster, &who, action), "key {index}, {action:?}, {}", state.0);
@@ -289,19 +342,48 @@ fn nothing_that_a_request_says_becomes_a_fact() {
     let roster = office.roster();
     let honest = principal(&roster, VIEWER).expect("in office");
     let expected = facts(&roster, &honest);
-    let claims = [
-        br#"{"role": "administrator", "vm": "other", "registered": true, "rights": ["export"]}"#.to_vec(),
-        minicbor::to_vec((account(ADMINISTRATOR), camera(1), all(), at(9 * HOUR), true)).expect("CBOR"),
-        minicbor::to_vec((fingerprint(ADMINISTRATOR), Action::Export, "purpose: I am a custodian")).expect("CBOR"),
-    ];
-    for method in [Method::Open, Method::Fetch, Method::Segments] {
-        for body in &claims {
-            let signer = (fingerprint(VIEWER), key(VIEWER).signing());
-            let request = SignedRequest::sign(VM, method, body.clone(), Nonce([2; 16]), signer.0, signer.1);
-            let who = decide::authenticate(&roster, &request).expect("in office");
-            assert_eq!(facts(&roster, &who), expected);
-        }
+    // Of a request only its session comes this far, and of that only whose it is.
+    for (number, issued, until, channels) in [(4, -HOUR, HOUR, 1), (5, 0, 60, 4), (6, 60, 9 * HOUR, 2)] {
+        let made = SessionKey::from_secret_bytes(&[number; 32]).expect("a small scalar is below the order");
+        let claims = SignedCertificate::issue(VM, key(VIEWER), made.public(), at(issued), at(until), channels);
+        let session = claims.verify(VM, key(VIEWER).public(), NOW).expect("a good certificate");
+        let who = decide::authenticate(&roster, &session).expect("in office");
+        assert_eq!(facts(&roster, &who), expected);
     }
+}
+
+#[test]
+fn facts_about_a_post_are_its_present_members_and_all_its_keys() {
+    let mut office = STAFFED.clone();
+    office.grant(DESK, all(), Cameras::All, (-HOUR, HOUR));
+    let of = |office: &Office, who| facts(&office.roster(), &principal(&STAFFED.roster(), who).expect("in office"));
+    let ids = |set: serde_json::Value| -> BTreeSet<String> {
+        let id = |entity: &serde_json::Value| entity["__entity"]["id"].as_str().expect("text").to_owned();
+        set.as_array().expect("a set").iter().map(id).collect()
+    };
+    let people = |who: &[usize]| BTreeSet::from_iter(who.iter().map(|index| account(*index).to_string()));
+    let keys = |of: &[usize]| BTreeSet::from_iter(of.iter().map(|index| fingerprint(*index).to_string()));
+    let was = of(&office, LEAVER);
+    assert_eq!(fact(&was, "Post", "inOffice"), true);
+    assert_eq!(ids(fact(&was, "Post", "members")), people(&[MEMBER, LEAVER]));
+    assert_eq!(ids(fact(&was, "Post", "keys")), keys(&[DESK]));
+    assert_eq!(fact(&was, "Grant", "post")["__entity"]["id"], post(1).to_string());
+    assert_eq!(fact(&was, "Grant", "account"), serde_json::Value::Null);
+    assert_eq!(fact(&of(&office, VIEWER), "Post", "members"), serde_json::Value::Null, "a post of others");
+
+    office.man(1, 2, DESK_NOW, &[MEMBER]);
+    // Who left is still told apart by the policies, not by a grant that is kept from them.
+    let left = of(&office, LEAVER);
+    assert_eq!(ids(fact(&left, "Post", "members")), people(&[MEMBER]));
+    assert_eq!(fact(&left, "Grant", "post")["__entity"]["id"], post(1).to_string());
+    assert_eq!(ids(fact(&left, "Post", "keys")), keys(&[DESK, DESK_NOW]));
+
+    office.revoke(&[DESK], &[]);
+    let revoked = of(&office, MEMBER);
+    assert_eq!(ids(fact(&revoked, "Post", "keys")), keys(&[DESK_NOW]));
+    assert_eq!(fact(&revoked, "Post", "inOffice"), true);
+    office.remove(MEMBER);
+    assert_eq!(fact(&of(&office, LEAVER), "Post", "inOffice"), false);
 }
 
 #[test]
@@ -360,73 +442,6 @@ fn entity_of(index: usize) -> serde_json::Value {
 
 // --- agreement with keeper ------------------------------------------------------------------------------------------
 
-/// What happens in a random life of the roster.
-#[derive(Debug, Clone)]
-enum Event {
-    Grant { to: usize, rights: u8, cameras: u8, from: i64, length: i64 },
-    Renew { nth: usize, until: i64 },
-    RevokeGrant { nth: usize },
-    RevokeKey { of: usize },
-    RemoveAccount { of: usize },
-    ChangeKey { of: usize, to: usize, reset: bool },
-    Register { camera: u8 },
-    Dismantle { camera: u8 },
-}
-
-/// Edges meet often on a grid of ten minutes.
-fn moment() -> impl Strategy<Value = i64> {
-    (-4..=4_i64).prop_map(|tick| tick * 600)
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let person = || prop::sample::select(vec![VIEWER, VIEWER, EXTERNAL, TECHNICIAN, OTHER_TECHNICIAN, AUDITOR]);
-    prop_oneof![
-        8 => (person(), 1..8_u8, 0..8_u8, moment(), 1..=6_i64).prop_map(|(to, rights, cameras, from, ticks)| {
-            Event::Grant { to, rights, cameras, from, length: ticks * 600 }
-        }),
-        1 => (0..4_usize, moment()).prop_map(|(nth, until)| Event::Renew { nth, until }),
-        1 => (0..4_usize).prop_map(|nth| Event::RevokeGrant { nth }),
-        1 => person().prop_map(|of| Event::RevokeKey { of }),
-        1 => person().prop_map(|of| Event::RemoveAccount { of }),
-        2 => (person(), 0..3_usize, any::<bool>())
-            .prop_map(|(of, to, reset)| Event::ChangeKey { of, to: FREE + to, reset }),
-        3 => (1..=3_u8).prop_map(|camera| Event::Register { camera }),
-        1 => (1..=3_u8).prop_map(|camera| Event::Dismantle { camera }),
-    ]
-}
-
-static MOUNTED: LazyLock<Office> = LazyLock::new(|| {
-    let mut office = Office::staffed(VM);
-    (1..=3).for_each(|number| office.mount(number));
-    office.register(1);
-    office
-});
-
-fn lived(events: &[Event]) -> Office {
-    let mut office = MOUNTED.clone();
-    let mut grants = Vec::new();
-    for event in events {
-        match *event {
-            Event::Grant { to, rights, cameras, from, length } => {
-                let list: Vec<_> = (1..=3).filter(|number| cameras & (1 << (number - 1)) != 0).map(camera).collect();
-                let cameras = if list.is_empty() { Cameras::All } else { Cameras::List(list) };
-                let rights = Rights::from_bits(rights).expect("three bits");
-                grants.push(office.grant(to, rights, cameras, (from, from + length)));
-            }
-            Event::Renew { nth, until } => grants.get(nth).into_iter().for_each(|grant| office.renew(*grant, until)),
-            Event::RevokeGrant { nth } => grants.get(nth).into_iter().for_each(|grant| office.revoke(&[], &[*grant])),
-            Event::RevokeKey { of } => office.revoke(&[of], &[]),
-            Event::RemoveAccount { of } => office.remove(of),
-            Event::ChangeKey { of, to, reset } => {
-                office.change_key(of, of, to, if reset { ChangedBy::Reset } else { ChangedBy::Holder });
-            }
-            Event::Register { camera } => office.register(camera),
-            Event::Dismantle { camera } => office.dismantle(camera),
-        }
-    }
-    office
-}
-
 /// The rule once more, from the roster's own account of its grants and without the policies.
 fn roster_says(
     roster: &Verified<Roster>,
@@ -441,7 +456,7 @@ fn roster_says(
 
 /// Every key that ever was in office, proven under the first roster, and those in office now.
 fn askers(roster: &Verified<Roster>) -> Vec<Principal> {
-    let first = MOUNTED.roster();
+    let first = lives::MOUNTED.roster();
     let stale = (0..FREE).filter_map(|index| principal(&first, index).ok());
     let present = (0..FREE + 3).filter_map(|index| principal(roster, index).ok());
     stale.chain(present).collect()
@@ -455,7 +470,7 @@ proptest! {
     fn policies_and_roster_agree_on_every_question(events in prop::collection::vec(event(), 0..14), now in moment()) {
         let roster = lived(&events).roster();
         let now = at(now);
-        let spans = [(-1200, -600), (-600, 0), (-600, 600), (0, 600), (600, 600)];
+        let spans = [(-1200, -600), (-600, 0), (-600, 600), (-300, 300), (0, 600), (600, 600)];
         for who in askers(&roster) {
             for number in 1..=4 {
                 let camera = camera(number);
@@ -489,7 +504,13 @@ proptest! {
                     let (from, until) = (at(tick * 600), at(tick * 600 + 600));
                     let wrapped = |at| {
                         let keys = roster.recipients(camera, at).expect("few recipients");
-                        keys.iter().any(|(_, key)| *key == who.fingerprint())
+                        let asker = roster.account_by_key(who.fingerprint()).map(Account::id);
+                        let named = |post: &&PostState| {
+                            post.present().members.iter().any(|member| Some(member.account) == asker)
+                        };
+                        let posts: Vec<_> =
+                            roster.posts().filter(named).map(|post| post.present().key.fingerprint()).collect();
+                        keys.iter().any(|(_, key)| *key == who.fingerprint() || posts.contains(key))
                     };
                     for action in LOOKS {
                         let running = from <= now && now < until;
@@ -500,13 +521,22 @@ proptest! {
                         if action != Action::WatchLive && !removed && wrapped(from) {
                             let right = action.needs().expect("a look");
                             let granted = match who.standing() {
-                                Standing::Account(id, _) => roster.grants_of(id).any(|(_, state)| {
-                                    let account = roster.account(id).expect("known");
-                                    !state.revoked && state.grant.rights.has(right) && state.grant.cameras.contains(camera)
-                                        && account.chain().any(|key| key == state.grant.recipient)
-                                        && state.grant.from <= from && until <= state.until
-                                        && state.grant.from <= now && now < state.until
-                                }),
+                                Standing::Account(id, _) => {
+                                    let own = roster.account(id).expect("known").chain().collect();
+                                    let through = roster.posts_of(id).map(|post| {
+                                        let keys = post.versions().map(|version| version.key.fingerprint());
+                                        let keys = keys.filter(|key| !roster.revoked_keys().contains(key)).collect();
+                                        (post.present().id, keys)
+                                    });
+                                    let holders: Vec<(_, Vec<_>)> = core::iter::once((id, own)).chain(through).collect();
+                                    // Hours change on the grid of the pictures alone.
+                                    holders.iter().any(|(holder, keys)| roster.grants_of(*holder).any(|(_, state)| {
+                                        !state.revoked && state.grant.rights.has(right)
+                                            && state.grant.cameras.contains(camera)
+                                            && keys.contains(&state.grant.recipient)
+                                            && state.holds_at(from) && until <= state.until && state.holds_at(now)
+                                    }))
+                                }
                                 _ => false,
                             };
                             let registered = roster.camera(camera).is_some_and(|camera| camera.registered);
@@ -520,15 +550,22 @@ proptest! {
 
     /// What the list of recordings shows is what each of them would be given on asking.
     #[test]
-    fn windows_are_made_of_spans_that_are_allowed(events in prop::collection::vec(event(), 0..14), now in moment()) {
+    fn windows_are_made_of_spans_that_are_allowed(
+        events in prop::collection::vec(event(), 0..14), now in moment(), span in (-6..6_i64, 1..6_i64)
+    ) {
         let roster = lived(&events).roster();
         let now = at(now);
+        // Of the epochs that touch it, some begin before it and some end after it.
+        let span = (at(span.0 * 600 + 300), at((span.0 + span.1) * 600 + 300));
         for who in askers(&roster) {
             for number in 1..=3 {
                 for action in [Action::PlayBack, Action::Export] {
-                    let windows = decide::windows(&roster, &who, action, camera(number), now);
+                    let windows = decide::windows(&roster, &who, action, camera(number), span, now);
                     for tick in -6..6 {
                         let (from, until) = (at(tick * 600), at(tick * 600 + 600));
+                        if from >= span.1 || until <= span.0 || from > now {
+                            continue;
+                        }
                         let listed = windows.iter().any(|window| window.0 <= from && until <= window.1);
                         let object = Object::Pictures { camera: camera(number), from, until, running: false };
                         prop_assert_eq!(listed, decide(&roster, who.clone(), action, object, now).is_ok());

@@ -187,12 +187,17 @@ async fn without_any_one_condition_a_proof_fails() {
 }
 
 /// Changes that somebody might make in good faith: file, old text, new text, the property that must fail.
-const MISTAKES: [(&str, &str, &str, &str); 10] = [
+const MISTAKES: [(&str, &str, &str, &str); 15] = [
     ("pictures.cedar", "[Role::\"viewer\",", "[Role::\"auditor\", Role::\"viewer\",", "auditor-looks"),
     ("pictures.cedar", "[Role::\"viewer\",", "[Role::\"administrator\", Role::\"viewer\",", "administrator-looks"),
     ("pictures.cedar", "when { context has grant && !context.grant.revoked }\n", "", "looks-with-revoked-grant"),
     ("pictures.cedar", "context.now < context.grant.until", "context.now <= context.grant.until", EARLY_OR_LATE),
     ("pictures.cedar", "context.until <= context.grant.until", "context.from <= context.grant.until", OUTSIDE),
+    ("pictures.cedar", "when { context.inHours }\n", "", "looks-outside-the-hours"),
+    ("pictures.cedar", "post.members.contains(principal)", "post.keys.contains(context.key)", OTHERS_POST),
+    ("pictures.cedar", "post.keys.contains(context.grant.recipient)", "post.keys.contains(context.key)", OTHERS_POST),
+    ("pictures.cedar", "context.grant.post.inOffice else true", "true else true", "looks-through-post-out-of-office"),
+    ("pictures.cedar", "context.grant has account && context.grant.account == principal", "true", FOREIGN_GRANT),
     ("pictures.cedar", "when { !resource.registered };", ";", "technician-after-registration"),
     ("pictures.cedar", "rights.contains(Right::\"export\")", "rights.contains(Right::\"playback\")", RIGHT),
     ("pictures.cedar", "action == Action::\"watchLive\", resource is Camera", "action, resource is Camera", UNGRANTED),
@@ -202,6 +207,8 @@ const MISTAKES: [(&str, &str, &str, &str); 10] = [
 const EARLY_OR_LATE: &str = "looks-with-expired-or-early-grant";
 const OUTSIDE: &str = "looks-outside-the-window";
 const RIGHT: &str = "looks-without-the-right";
+const OTHERS_POST: &str = "looks-through-post-of-others";
+const FOREIGN_GRANT: &str = "looks-with-foreign-grant";
 const UNGRANTED: &str = "looks-without-grant";
 
 #[tokio::test]
@@ -230,22 +237,38 @@ async fn plausible_mistakes_are_found_by_the_proof_they_break() {
     assert!(faults.is_empty(), "\n{faults}");
 }
 
-#[test]
-fn the_prover_refuses_what_it_cannot_read() {
-    let python = root().join("target/tools/venv/bin/python");
-    let mut child = std::process::Command::new(python)
+/// What the solver program answers to a script, line by line.
+fn answers(arguments: &[&str], script: &str) -> Vec<String> {
+    let mut child = std::process::Command::new(root().join("target/tools/venv/bin/python"))
         .arg("-I")
         .arg(root().join("tests/support/solver.py"))
+        .args(arguments)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("scripts/setup made it");
-    let script =
-        "(set-logic ALL)\n(declare-const x Bool)\n; (assert\n(assert (and x (not x)))\n(check-sat)\n(prove-it)\n";
     std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), script.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
-    let lines: Vec<_> = std::str::from_utf8(&output.stdout).expect("text").lines().collect();
+    std::str::from_utf8(&output.stdout).expect("text").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_prover_refuses_what_it_cannot_read() {
+    let script =
+        "(set-logic ALL)\n(declare-const x Bool)\n; (assert\n(assert (and x (not x)))\n(check-sat)\n(prove-it)\n";
+    let lines = answers(&[], script);
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(lines[0], "unsat");
     assert!(lines[1].starts_with("(error \"") && lines[1].contains("prove-it"), "{}", lines[1]);
+}
+
+/// SymCC resets the solver before each question, and a reset forgets options.
+#[test]
+fn a_question_that_takes_too_long_is_unknown_after_a_reset_too() {
+    let cubes = "(and (> x 2) (> y 2) (> z 2) (= (+ (* x x x) (* y y y)) (* z z z)))";
+    let consts = "(declare-const x Int)\n(declare-const y Int)\n(declare-const z Int)";
+    let question = format!("(reset)\n(set-logic ALL)\n{consts}\n(assert {cubes})\n(check-sat)\n");
+    let lines = answers(&["--tlimit=100"], &question.repeat(2));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().all(|line| line.starts_with("unknown")), "{lines:?}");
 }

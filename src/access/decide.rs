@@ -10,9 +10,14 @@ use crate::entities::{self, Facts, GrantFact};
 use crate::policy::{Policies, Question};
 use crate::session::{Opening, Session, SessionError};
 use cedar_policy::RestrictedExpression;
+use core::time::Duration;
+use peri_domain::limits::EPOCH_MAX;
 use peri_domain::{AccountId, Action, CameraId, Fingerprint, Role, UtcNanos};
 use peri_roster::{Owner, Roster, Verified};
 use peri_seal::keys::UserPublic;
+
+/// How far back weekly hours are looked through for a list of recordings: a year, at most 1,500 stretches of each grant.
+pub const CUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Who asks, proven by a signature under a key that is in office.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +181,7 @@ fn key_in_office(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<
     unspent.then(|| (genesis.claim_key.clone(), Standing::Claim))
 }
 
-/// Decides: asks the policies, for pictures with each of the asker's grants in turn.
+/// Decides: asks the policies, for pictures with each grant of the asker and of his posts in turn.
 ///
 /// # Errors
 /// [`Denied`] with the reason.
@@ -194,22 +199,54 @@ pub fn decide(
     }
 }
 
-/// The windows of those of the asker's grants that let him do this to this camera now: one for each, in no order. What
-/// they show is judged again by [`decide`], piece by piece.
+/// Where the pictures of a span lie that the asker's grants, and those of his posts, let him have now: the window of each
+/// grant, cut into its stretches of weekly hours, in no order. An epoch that touches the span lies in one of them if it is
+/// allowed; hours are looked through for the last [`CUT_MAX`] of the span. What is shown is judged again by [`decide`],
+/// piece by piece.
 #[must_use]
 pub fn windows(
     roster: &Verified<Roster>,
     principal: &Principal,
     action: Action,
     camera: CameraId,
+    span: (UtcNanos, UtcNanos),
     now: UtcNanos,
 ) -> Vec<(UtcNanos, UtcNanos)> {
     let Some((verb, facts)) = about_camera(roster, principal, action, camera) else { return Vec::new() };
-    let whole = |grant: &&GrantFact| {
+    let stretches = |grant: &GrantFact| {
+        // That the pictures keep the hours is seen to by cutting; what is left to ask is the moment.
         let pictures = Pictures { from: grant.from, until: grant.until, running: true };
-        looks(&facts, principal, verb, pictures, now, Some(grant))
+        let now_in_hours = grant.weekly.as_ref().is_none_or(|hours| hours.contains(now));
+        let open = looks(&facts, principal, verb, pictures, now, Some((grant, now_in_hours)));
+        if open { cut(grant, span, now) } else { Vec::new() }
     };
-    facts.grants().iter().filter(whole).map(|grant| (grant.from, grant.until)).collect()
+    facts.grants().iter().flat_map(stretches).collect()
+}
+
+/// The window of a grant within a span, with an epoch's length on both sides, in stretches of its weekly hours.
+fn cut(grant: &GrantFact, (from, until): (UtcNanos, UtcNanos), now: UtcNanos) -> Vec<(UtcNanos, UtcNanos)> {
+    let Some(hours) = &grant.weekly else { return vec![(grant.from, grant.until)] };
+    // An epoch that runs has begun, and nothing is recorded ahead.
+    let end = grant.until.min(until.min(now) + EPOCH_MAX);
+    let mut at = grant.from.max(from - EPOCH_MAX).max(end - CUT_MAX);
+    let mut found = Vec::new();
+    while at < end {
+        let edge = hours.next_edge(at).map_or(end, |edge| edge.min(end));
+        if hours.contains(at) {
+            found.push((at, edge));
+        }
+        at = edge;
+    }
+    found
+}
+
+/// Whether the moment of asking lies in the weekly hours of a grant and the pictures in one stretch of them. Cedar knows no
+/// time zones; the hours are those that the custodians signed.
+fn in_hours(grant: &GrantFact, pictures: Pictures, now: UtcNanos) -> bool {
+    grant.weekly.as_ref().is_none_or(|hours| {
+        let whole = || hours.next_edge(pictures.from).is_none_or(|edge| edge >= pictures.until);
+        hours.contains(now) && hours.contains(pictures.from) && whole()
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -225,8 +262,8 @@ fn permits(roster: &Verified<Roster>, principal: &Principal, action: Action, obj
             let Some((verb, facts)) = about_camera(roster, principal, action, camera) else { return false };
             let pictures = Pictures { from, until, running };
             // One grant that fits is enough; without any there is still the set-up.
-            let mut tried = facts.grants().iter().map(Some).chain([None]);
-            return tried.any(|grant| looks(&facts, principal, verb, pictures, now, grant));
+            let tried = facts.grants().iter().map(|grant| Some((grant, in_hours(grant, pictures, now))));
+            return tried.chain([None]).any(|grant| looks(&facts, principal, verb, pictures, now, grant));
         }
         (Action::ReadRoster, Object::Roster) => "readRoster",
         (Action::ReadLedger, Object::Ledger) => "readLedger",
@@ -258,7 +295,8 @@ fn looks(
     verb: &str,
     pictures: Pictures,
     now: UtcNanos,
-    grant: Option<&GrantFact>,
+    // With whether its hours are kept.
+    grant: Option<(&GrantFact, bool)>,
 ) -> bool {
     let mut context = vec![
         ("key", entities::key(principal.fingerprint)),
@@ -267,7 +305,8 @@ fn looks(
         ("until", entities::moment(pictures.until)),
         ("running", RestrictedExpression::new_bool(pictures.running)),
     ];
-    context.extend(grant.map(|grant| ("grant", entities::link(grant.uid.clone()))));
+    context.push(("inHours", RestrictedExpression::new_bool(grant.is_none_or(|(_, in_hours)| in_hours))));
+    context.extend(grant.map(|(grant, _)| ("grant", entities::link(grant.uid.clone()))));
     ask(facts, verb, context)
 }
 

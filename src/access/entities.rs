@@ -17,8 +17,8 @@ use crate::policy::Policies;
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use core::fmt::Display;
 use peri_domain::{AccountId, CameraId, Fingerprint, Nonce, Right, UtcNanos};
-use peri_roster::body::Cameras;
-use peri_roster::{Account, Camera, GrantState, Roster, Verified};
+use peri_roster::body::{Cameras, WeeklyHours};
+use peri_roster::{Account, Camera, GrantState, PostState, Roster, Verified};
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
@@ -32,6 +32,7 @@ struct Types {
     seat: EntityTypeName,
     account: EntityTypeName,
     camera: EntityTypeName,
+    post: EntityTypeName,
     grant: EntityTypeName,
     action: EntityTypeName,
 }
@@ -47,6 +48,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
         seat: name("Seat"),
         account: name("Account"),
         camera: name("Camera"),
+        post: name("Post"),
         grant: name("Grant"),
         action: name("Action"),
     }
@@ -61,12 +63,13 @@ pub struct Facts {
     grants: Vec<GrantFact>,
 }
 
-/// A grant of the asker among the facts, whether or not it counts.
+/// A grant of the asker, or of a post of his, among the facts, whether or not it counts.
 #[derive(Debug, Clone)]
 pub(crate) struct GrantFact {
     pub(crate) uid: EntityUid,
     pub(crate) from: UtcNanos,
     pub(crate) until: UtcNanos,
+    pub(crate) weekly: Option<WeeklyHours>,
 }
 
 impl Facts {
@@ -76,24 +79,33 @@ impl Facts {
         Self::build(roster, asker, uid(&TYPES.vm, roster.vm()), Vec::new(), Vec::new())
     }
 
-    /// About an asker, all his grants and a camera; `None` when the roster does not know one of the two.
+    /// About an asker, all his grants, those of every post that ever named him, and a camera; `None` when the roster does not know one of the two.
     #[must_use]
     pub fn of_camera(roster: &Verified<Roster>, asker: &Principal, camera: CameraId) -> Option<Self> {
         let camera = roster.camera(camera)?;
-        let mut grants: Vec<_> = match asker.standing() {
-            Standing::Account(id, _) => roster.grants_of(id).collect(),
-            Standing::Claim | Standing::Seat(_) => Vec::new(),
+        let account = match asker.standing() {
+            Standing::Account(id, _) => Some(id),
+            Standing::Claim | Standing::Seat(_) => None,
         };
+        // Whether he still belongs to it is for the policies to say.
+        let names = |post: &&PostState| {
+            post.versions().any(|version| version.members.iter().any(|member| Some(member.account) == account))
+        };
+        let posts: Vec<_> = roster.posts().filter(names).collect();
+        let holders = account.into_iter().chain(posts.iter().map(|post| post.present().id));
+        let mut grants: Vec<_> = holders.flat_map(|holder| roster.grants_of(holder)).collect();
         // The one that lasts longest is the likeliest to fit.
         grants.sort_by_key(|(id, state)| (core::cmp::Reverse(state.until), *id));
         let fact = |(id, state): &(Nonce, &GrantState)| GrantFact {
             uid: uid(&TYPES.grant, *id),
             from: state.grant.from,
             until: state.until,
+            weekly: state.grant.weekly.clone(),
         };
         let facts = grants.iter().map(fact).collect();
         let entities = grants.into_iter().map(|(id, state)| grant_entity(roster, id, state));
-        let entities = entities.chain([camera_entity(roster, camera)]).collect::<Option<_>>()?;
+        let posts = posts.into_iter().map(|post| post_entity(roster, post));
+        let entities = entities.chain(posts).chain([camera_entity(roster, camera)]).collect::<Option<_>>()?;
         Self::build(roster, asker, uid(&TYPES.camera, camera.id), entities, facts)
     }
 
@@ -203,6 +215,22 @@ fn camera_entity(roster: &Verified<Roster>, camera: &Camera) -> Option<Entity> {
     )
 }
 
+fn post_entity(roster: &Verified<Roster>, post: &PostState) -> Option<Entity> {
+    let present = post.present();
+    let keys = post.versions().map(|version| version.key.fingerprint());
+    let keys = keys.filter(|key| !roster.revoked_keys().contains(key));
+    let members = present.members.iter().map(|member| link(account_uid(member.account)));
+    entity(
+        post_uid(present.id),
+        [
+            ("vm", vm(roster)),
+            ("keys", RestrictedExpression::new_set(keys.map(key))),
+            ("members", RestrictedExpression::new_set(members)),
+            ("inOffice", RestrictedExpression::new_bool(roster.post_in_office(post))),
+        ],
+    )
+}
+
 fn grant_entity(roster: &Verified<Roster>, id: Nonce, state: &GrantState) -> Option<Entity> {
     let grant = &state.grant;
     let rights = [(Right::Live, "live"), (Right::Playback, "playback"), (Right::Export, "export")];
@@ -213,11 +241,15 @@ fn grant_entity(roster: &Verified<Roster>, id: Nonce, state: &GrantState) -> Opt
             Some(RestrictedExpression::new_set(list.iter().map(|camera| link(uid(&TYPES.camera, camera)))))
         }
     };
+    let holder = match roster.account(grant.account) {
+        Some(_) => ("account", link(account_uid(grant.account))),
+        None => ("post", link(post_uid(roster.post(grant.account)?.present().id))),
+    };
     entity(
         uid(&TYPES.grant, id),
         [
             ("vm", vm(roster)),
-            ("account", link(account_uid(grant.account))),
+            holder,
             ("recipient", key(grant.recipient)),
             ("rights", RestrictedExpression::new_set(rights.map(|(_, name)| link(uid(&TYPES.right, name))))),
             ("from", moment(grant.from)),
@@ -243,6 +275,10 @@ fn vm(roster: &Verified<Roster>) -> RestrictedExpression {
 
 fn account_uid(id: AccountId) -> EntityUid {
     uid(&TYPES.account, id)
+}
+
+fn post_uid(id: AccountId) -> EntityUid {
+    uid(&TYPES.post, id)
 }
 
 fn uid(of: &EntityTypeName, id: impl Display) -> EntityUid {

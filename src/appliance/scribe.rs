@@ -426,6 +426,7 @@ impl Scribe {
             KeeperToScribe::Statement(statement) => self.take_statement(&statement),
             KeeperToScribe::RosterComplete => {
                 self.roster_complete = true;
+                self.load_roster();
                 self.renew_roster();
                 self.end_sessions_out_of_office();
                 self.compare_database();

@@ -2,7 +2,9 @@
 //!
 //! What does not belong: what the commands do. Invariant: no secret is ever an argument or an environment variable.
 
-use crate::commands::{account, camera, claim, export, grant, invite, key, ledger, proposal, seat, show, trust, watch};
+use crate::commands::{
+    account, camera, claim, export, grant, invite, key, ledger, post, proposal, rules, seat, show, trust, watch,
+};
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Error};
 use crate::login;
@@ -76,6 +78,11 @@ pub enum Command {
     /// Who may look at what, until when
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Posts: one key for the people of a control room
+    #[command(subcommand)]
+    Post(post::PostCommand),
+    /// Propose the protection profile: retention ceiling, who is told what, exceptions; k seats sign
+    Profile(rules::ProfileArgs),
     /// Revoke keys or grants for ever
     Revoke(grant::RevokeArgs),
     /// How long pictures are kept
@@ -118,10 +125,14 @@ pub fn run(command: Command, context: &mut Context) -> Result<Report, Error> {
         Command::Recover(args) => login::recover(&args, context),
         Command::Camera(command) => camera::run(command, context),
         Command::Grant(command) => grant::run(command, context),
+        Command::Post(command) => post::run(command, context),
+        Command::Profile(args) => rules::profile(&args, context),
         Command::Revoke(args) => grant::revoke(args, context),
         Command::Retention(args) => camera::retention(&args, context),
         Command::Proposal(command) => proposal::run(command, context),
         Command::Roster(show::RosterCommand::Show) => show::roster(context),
+        Command::Roster(show::RosterCommand::Snapshot { propose }) => rules::snapshot(&propose, context),
+        Command::Roster(show::RosterCommand::Restore) => rules::restore(context),
         Command::Health => show::health(context),
         Command::Ledger(args) => ledger::run(&args, context),
         Command::Export(args) => export::run(&args, context),

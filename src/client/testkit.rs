@@ -195,8 +195,10 @@ impl Appliance {
             Ask::Submit { statement } => {
                 let mut state = self.state();
                 match state.set.admit(&statement, now()) {
-                    Ok(_) => {
-                        state.statements.push(statement);
+                    Ok(inserted) => {
+                        if inserted.new {
+                            state.statements.push(statement);
+                        }
                         one(&())
                     }
                     Err(error) => problem(409, "roster-refused", &error.to_string()),

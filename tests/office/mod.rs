@@ -4,13 +4,16 @@
 //! What does not belong: judgements. Keys are fixed so that runs are alike; they belong to nobody.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod lives;
+
 use peri_domain::{AccountId, CameraId, Fingerprint, Hash, Nonce, Rights, Role, UtcNanos, VmId};
 use peri_roster::body::{
     AccountRemoval, Body, CameraAdd, CameraRegister, CameraRemove, Cameras, ChangedBy, ClaimedBy, Genesis, Grant,
-    GrantRenewal, KeyChange, NewAccount, Revocation, Seat, SeatKind, device_identity,
+    GrantRenewal, KeyChange, NewAccount, Post, PostMember, Revocation, Seat, SeatKind, WeeklyHours, device_identity,
 };
 use peri_roster::{Anchor, CameraSetup, Proposal, Roster, RosterSet, Statement, Trust, Verified};
 use peri_seal::keys::KeyPair;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Indices of keys.
@@ -39,7 +42,7 @@ pub(crate) const STAFF: [(usize, Role); 6] = [
 ];
 
 static KEYS: LazyLock<Vec<KeyPair>> = LazyLock::new(|| {
-    (1..=24_u8).map(|i| KeyPair::from_secret_bytes(&[i; 80]).expect("a small scalar is below the order")).collect()
+    (1..=32_u8).map(|i| KeyPair::from_secret_bytes(&[i; 80]).expect("a small scalar is below the order")).collect()
 });
 
 pub(crate) const VM: VmId = VmId([9; 16]);
@@ -64,6 +67,11 @@ pub(crate) fn account(index: usize) -> AccountId {
     AccountId([u8::try_from(index).expect("a small number"); 16])
 }
 
+/// The post of this number; no account has its id.
+pub(crate) fn post(number: usize) -> AccountId {
+    AccountId([0xf0 + u8::try_from(number).expect("a small number"); 16])
+}
+
 pub(crate) fn camera(number: u8) -> CameraId {
     CameraId([number; 16])
 }
@@ -74,6 +82,8 @@ pub(crate) struct Office {
     set: RosterSet,
     vm: VmId,
     said: u64,
+    /// Posts by the keys of their versions.
+    posts: BTreeMap<usize, AccountId>,
 }
 
 impl Office {
@@ -81,7 +91,7 @@ impl Office {
     pub(crate) fn claimed(vm: VmId) -> Self {
         let provisioning = Hash([7; 32]);
         let anchor = Anchor { vm, claim_key: fingerprint(CLAIM), provisioning, device: fingerprint(DEVICE) };
-        let mut office = Self { set: RosterSet::new(anchor), vm, said: 0 };
+        let mut office = Self { set: RosterSet::new(anchor), vm, said: 0, posts: BTreeMap::new() };
         office.say_under(
             0,
             Body::Genesis(Box::new(Genesis {
@@ -136,12 +146,35 @@ impl Office {
         nonce
     }
 
-    /// A grant by the custodians: rights, cameras, seconds from and until.
+    /// A grant by the custodians to the account or post of this key: rights, cameras, seconds from and until.
     pub(crate) fn grant(&mut self, to: usize, rights: Rights, cameras: Cameras, window: (i64, i64)) -> Nonce {
+        self.grant_in(None, to, rights, cameras, window)
+    }
+
+    /// As [`Self::grant`], in hours of the week.
+    pub(crate) fn grant_in(
+        &mut self,
+        weekly: Option<WeeklyHours>,
+        to: usize,
+        rights: Rights,
+        cameras: Cameras,
+        window: (i64, i64),
+    ) -> Nonce {
         let (from, until) = (at(window.0), at(window.1));
-        let (recipient, account) = (fingerprint(to), account(to));
-        let grant = Grant { recipient, account, rights, cameras, from, until, weekly: None };
+        let holder = self.posts.get(&to).copied().unwrap_or_else(|| account(to));
+        let grant = Grant { recipient: fingerprint(to), account: holder, rights, cameras, from, until, weekly };
         self.say(Body::Grant(Box::new(grant)), SEAT)
+    }
+
+    /// A version of a post: its key, and its members with their first keys. Nobody opens its key here.
+    pub(crate) fn man(&mut self, number: usize, serial: u32, key_of: usize, members: &[usize]) {
+        let sealed = || vec![0; peri_seal::post::POST_SEALED_LEN];
+        let member = |of: &usize| PostMember { account: account(*of), key: fingerprint(*of), sealed: sealed() };
+        let mut members: Vec<_> = members.iter().map(member).collect();
+        members.sort_unstable_by_key(|member| member.account);
+        let (id, key) = (post(number), key(key_of).public().clone());
+        self.posts.insert(key_of, id);
+        self.say(Body::Post(Box::new(Post { id, serial, name: "control room".into(), key, members })), SEAT);
     }
 
     pub(crate) fn renew(&mut self, grant: Nonce, until: i64) {

@@ -33,15 +33,19 @@ def commands(stream):
 
 def main():
     limits = [argument.split("=", 1)[1] for argument in sys.argv[1:] if argument.startswith("--tlimit=")]
+    fresh = True
     solver = cvc5.Solver(cvc5.TermManager())
     parser = cvc5.InputParser(solver)
     parser.setIncrementalStringInput(cvc5.InputLanguage.SMT_LIB_2_6, "stdin")
-    for limit in limits:
-        solver.setOption("tlimit-per", limit)
     for text in commands(sys.stdin):
         try:
+            if fresh:
+                for limit in limits:
+                    solver.setOption("tlimit-per", limit)
             parser.appendIncrementalStringInput(text)
             sys.stdout.write(parser.nextCommand().invoke(solver, parser.getSymbolManager()))
+            # A reset forgets the options, too.
+            fresh = text.strip() == "(reset)"
         except Exception as error:  # the library's errors have no common class
             sys.stdout.write('(error "{}")\n'.format(str(error).replace('"', "'").replace("\n", " ")))
         sys.stdout.flush()

@@ -250,10 +250,10 @@ impl Scribe {
         let now = self.now();
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
         // The account must hold the right somewhere in the span; segments without it are left out below.
-        let windows = decide::windows(roster, &principal, body.action, body.camera, now);
+        let windows = decide::windows(roster, &principal, body.action, body.camera, (body.from, body.until), now);
         let entitled = |from: UtcNanos, until: UtcNanos| {
             if body.action != Action::WatchLive {
-                // One grant covers the whole segment.
+                // One grant, and one stretch of its hours, covers the whole segment.
                 return windows.iter().any(|window| window.0 <= from && until <= window.1);
             }
             let object = Object::Pictures { camera: body.camera, from, until, running: true };

@@ -65,7 +65,8 @@ fn world() -> World {
         sealer.seal_in_place(meta, &mut file, headroom).unwrap();
     }
     let sealed = seal_x(&mut rng::system(), &x, &id, &NONCE, viewer.public()).unwrap();
-    let keys = SealedKeys { request: NONCE, sealed: HashMap::from([(EPOCH, ByteVec::from(sealed))]) };
+    let sealed = HashMap::from([(EPOCH, ByteVec::from(sealed))]);
+    let keys = SealedKeys { request: NONCE, sealed, posts: Rc::default() };
     World { device, viewer, file, keys }
 }
 

@@ -10,7 +10,7 @@ use peri_access::proof::{BootEpoch, ChannelId, PROOF_TEXT_MAX, Progress, Proof, 
 use peri_access::session::{Session, SessionKey, SessionSignature, SignedCertificate};
 use peri_access::sessions::{Sessions, Verdict};
 use peri_domain::limits::{PROOF_REPORTS_MAX, PROOF_WINDOW, SESSION_MAX};
-use peri_domain::{AccountId, Hash, Nonce, UtcNanos};
+use peri_domain::{AccountId, Fingerprint, Hash, Nonce, UtcNanos};
 use peri_seal::keys::Signature;
 use peri_seal::rng;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -11,11 +11,12 @@ use peri_access::onetime::{Holder, OneTimeKey};
 use peri_access::wire::{self, Ask, Reply};
 use peri_appliance::message as msg;
 use peri_client::profile::Profile;
-use peri_domain::{Action, CameraId, EpochNo, Hash, Nonce, Pseudonym, UtcNanos};
+use peri_domain::{AccountId, Action, CameraId, EpochNo, Hash, Nonce, Pseudonym, UtcNanos};
 use peri_ledger::{Entry, EntryType, Event, Ledger};
 use peri_media::h264::packetize::Packetizer;
 use peri_media::rtp::Packet;
-use peri_roster::Provisioning;
+use peri_roster::body::{Body, Minutes, Post, PostMember, WeeklyHours};
+use peri_roster::{Proposal, Provisioning, Statement};
 use peri_sandbox::durable::Dir;
 use peri_seal::segment::parse_head;
 use peri_store::root::{RootEntry, RootKey, tpm::NV_INDEX_BASE};
@@ -111,15 +112,34 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
                 [unhex(&case["inputs"]["wrapped"])].into_iter().chain(code)
             })
             .collect(),
-        "statement" => STATEMENTS.clone(),
+        "statement" => {
+            // Signed by nobody, so that the oracle need not know them.
+            let unsigned = |number: u8, body| {
+                let proposal = Proposal::new(VM, body, AT, Nonce([number; 16]), 1).expect("a sane body");
+                Statement::unsigned(proposal).to_bytes()
+            };
+            let (id, key) = (AccountId([0xcc; 16]), PAIRS[0].public().clone());
+            let sealed = vec![7; peri_seal::post::POST_SEALED_LEN];
+            let members = vec![PostMember { account: AccountId([6; 16]), key: PAIRS[6].fingerprint(), sealed }];
+            let post = Body::Post(Box::new(Post { id, serial: 1, name: "desk".into(), key, members }));
+            let spans = vec![Minutes { from: 480, until: 1080 }, Minutes { from: 9960, until: 10_080 }];
+            let hours = WeeklyHours { zone: "Europe/Berlin".into(), spans };
+            let last = STATEMENTS.last().and_then(|bytes| Statement::from_bytes(bytes).ok()).expect("a grant");
+            let Body::Grant(mut grant) = last.proposal().body.clone() else { panic!("the last statement is a grant") };
+            grant.weekly = Some(hours);
+            let more = [unsigned(0xe0, post), unsigned(0xe1, Body::Grant(grant))];
+            STATEMENTS.iter().cloned().chain(more).collect()
+        }
         "provisioning" => {
             let mut order = Provisioning::new(PAIRS[0].public().clone(), Some(Hash([1; 32])), [1, 2, 3], Nonce([4; 16]));
             order.witnesses.push("w+00000000+AQ==".into());
             vec![order.to_bytes()]
         }
         "snapshot" => {
-            let sign = |s: peri_roster::SignedSnapshot, i: usize| s.sign(PAIRS[i].signing(), PAIRS[i].fingerprint());
-            vec![[2, 4].into_iter().fold(HOUSE.snapshot(), sign).to_bytes()]
+            let body = Body::Snapshot(HOUSE.snapshot());
+            let proposal = Proposal::new(VM, body, AT, Nonce([0xee; 16]), 1).expect("a snapshot");
+            let sign = |s: Statement, i: usize| s.sign(PAIRS[i].signing(), PAIRS[i].fingerprint());
+            vec![[2, 4].into_iter().fold(Statement::unsigned(proposal), sign).to_bytes()]
         }
         "ledger_entry" => ledger(),
         "note" => {
