@@ -239,7 +239,7 @@ pub(crate) fn login() -> Vec<Measure> {
     };
     let parameters = *stretched.parameters();
     let mut book = Book(Credential { account: AccountId([1; 16]), parameters, password: way.clone(), recovery: None });
-    let door = Door::new(SaltKey::from_bytes([2; 32]), &hash, &mut rng::system()).expect("a machine with 64 MiB");
+    let door = Door::new(SaltKey::from_bytes([2; 32]), hash.nobody(&mut rng::system()));
     let mut attempts = Attempts::new(AttemptKey::from_bytes([3; 32]));
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let ours = best(|| {
@@ -251,7 +251,7 @@ pub(crate) fn login() -> Vec<Measure> {
             auth_key: *stretched.auth_key().as_bytes(),
             lane_key: *device.lane_key().as_bytes(),
         };
-        let pending = door.begin(&request, source, &book, &mut attempts, NOW).expect("no failure before");
+        let pending = door.begin(&request, Some(source), &book, &mut attempts, NOW).expect("no failure before");
         let compared = pending.run(&hash).expect("a machine with 64 MiB");
         let answer = door.finish(compared, &mut book, &mut attempts).expect("the right password");
         let wrapped = WrappedUserKey::from_bytes(&answer.wrapped).expect("our own wrap");
