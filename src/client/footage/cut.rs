@@ -1,9 +1,11 @@
 //! The cut: from the last key picture at or before the start of a span to its end.
 //!
-//! What does not belong: keys, streams, MP4. Invariant: what goes out begins with parameters and a key picture.
+//! What does not belong: keys, streams, MP4. Invariants: what goes out begins with parameters and a key picture; behind an
+//! epoch that is missing it goes on with a key picture.
 
 use crate::exit::Error;
 use crate::footage::FootageError;
+use core::time::Duration;
 use peri_domain::{EpochNo, UtcNanos};
 use peri_seal::segment::{FragmentHeader, FragmentKind};
 
@@ -23,7 +25,14 @@ pub struct Cutter {
     held: usize,
     /// Pictures before the first key picture: they cannot be shown.
     skipped: u64,
+    /// Epoch and end of the last fragment. Within an epoch none is missing.
+    last: Option<(EpochNo, UtcNanos)>,
+    /// An epoch is missing, and no key picture has come since.
+    torn: bool,
 }
+
+/// A fragment of the next epoch that begins later than this behind the last one does not follow it.
+const HOLE: Duration = Duration::from_millis(250);
 
 /// What goes out of a [`Cutter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +47,18 @@ impl Cutter {
     /// For the span `[from, until)`.
     #[must_use]
     pub const fn new(from: UtcNanos, until: UtcNanos) -> Self {
-        Self { from, until, started: false, init: Vec::new(), init_due: false, group: Vec::new(), held: 0, skipped: 0 }
+        Self {
+            from,
+            until,
+            started: false,
+            init: Vec::new(),
+            init_due: false,
+            group: Vec::new(),
+            held: 0,
+            skipped: 0,
+            last: None,
+            torn: false,
+        }
     }
 
     /// Moves the start to `from` if nothing has gone out yet (live: "now" is known only when the past has been read).
@@ -70,6 +90,14 @@ impl Cutter {
         if header.start >= self.until {
             self.release(out)?;
             return Ok(false);
+        }
+        let follows = |(of, ends)| of == epoch || header.start <= ends + HOLE;
+        self.torn = !header.key && (self.torn || !self.last.is_none_or(follows));
+        self.last = Some((epoch, header.start + header.duration.to_duration()));
+        if self.torn {
+            // What stands between an epoch that is missing and the next key picture shows in no player.
+            self.skipped += 1;
+            return Ok(true);
         }
         if self.started {
             self.emit(header.start, payload, out)?;

@@ -192,3 +192,34 @@ fn repeated_parameters_go_out_once_and_changed_ones_again() {
         [(Init, false, 0), (Media, true, 0), (Init, false, 0), (Media, true, 1), (Init, false, 2), (Media, true, 2)];
     assert_eq!(cut(0, 10, &fragments).0, vec![None, Some(0), Some(1), None, Some(2)]);
 }
+
+#[test]
+fn behind_an_epoch_that_is_missing_the_cut_goes_on_with_a_key_picture() {
+    use FragmentKind::Media;
+    let later = |epochs: u64| EpochNo(EPOCH.0 + epochs);
+    let fragments = [
+        (EPOCH, true, 0),
+        // The next epoch begins between two key pictures, and follows.
+        (later(1), false, 1),
+        // One is missing.
+        (later(3), false, 5),
+        (later(3), false, 6),
+        (later(3), true, 7),
+        (later(3), false, 8),
+        // One is missing, and what follows begins with a key picture.
+        (later(5), true, 12),
+        (later(5), false, 13),
+    ];
+    let mut cutter = Cutter::new(secs(0), secs(100));
+    let mut seen = vec![];
+    for (epoch, key, start) in fragments {
+        let mut out = |part: Part<'_>| {
+            if let Part::Media(_, at) = part {
+                seen.push(at.secs());
+            }
+            Ok(())
+        };
+        cutter.push(epoch, &header(Media, key, start), &[0], &mut out).unwrap();
+    }
+    assert_eq!((seen, cutter.skipped()), (vec![0, 1, 7, 8, 12, 13], 2));
+}
