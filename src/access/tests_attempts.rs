@@ -32,7 +32,8 @@ fn ten_thousand_parallel_guesses_cost_one_hash() {
     let hashes = names.iter().filter(|name| all.reserve(stranger(name, "192.0.2.1"), at(0)).is_ok()).count();
     assert_eq!(hashes, 1, "10,000 names from one address");
     let hashes = names.iter().enumerate().filter(|(n, name)| {
-        let source = format!("2001:db8:1:{n:x}::1").parse().unwrap();
+        let source: IpAddr = format!("2001:db8:1:{n:x}::1").parse().unwrap();
+        let source = Some(source);
         all.reserve(Attempt::Stranger { name, source }, at(100)).is_ok()
     });
     assert_eq!(hashes.count(), 1, "10,000 names from 10,000 networks of one site");

@@ -368,8 +368,8 @@ fn attempt(byte: u8) -> Attempt<'static> {
     let source = [IpAddr::V4(Ipv4Addr::LOCALHOST), v6(0), v6(1), v6(0x100)][usize::from(byte & 3)];
     match byte >> 2 & 3 {
         0 => Attempt::Known(Hash([byte & 3; 32])),
-        1 => Attempt::Stranger { name: "anna", source },
-        _ => Attempt::Stranger { name: "bert", source },
+        1 => Attempt::Stranger { name: "anna", source: Some(source) },
+        _ => Attempt::Stranger { name: "bert", source: Some(source) },
     }
 }
 

@@ -17,6 +17,7 @@ use peri_seal::keys::Signature;
 use peri_store::spool::{SPOOL_FILE, Spool, Spooled};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::LazyLock;
 
 fn strict<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> bool {
     canonical(bytes, |b| decode_strict::<T>(b).ok().and_then(|value| minicbor::to_vec(&value).ok()))
