@@ -150,11 +150,12 @@ impl Roster {
             Some(camera) => state.grant.cameras.contains(camera),
             None => matches!(state.grant.cameras, Cameras::All),
         };
+        let begins: BTreeSet<UtcNanos> = living.iter().map(|state| state.grant.from.max(now)).collect();
         let of_camera = |camera| {
-            // The number of people changes upwards only where a window begins.
-            let begins = living.iter().map(|state| state.grant.from.max(now));
+            // The number of people changes upwards only where a window begins; most have begun, which is one instant.
             begins
-                .map(|at| people(&|state| covers(state, camera) && state.grant.from <= at && at < state.until))
+                .iter()
+                .map(|at| people(&|state| covers(state, camera) && state.grant.from <= *at && *at < state.until))
                 .max()
                 .unwrap_or(0)
         };
