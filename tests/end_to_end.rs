@@ -189,6 +189,22 @@ fn live_pictures_are_the_cameras_own() {
 }
 
 #[test]
+fn health_names_the_camera_whose_password_a_person_typed_and_no_other() {
+    if quick() {
+        return;
+    }
+    let House { app, .. } = house();
+    let health = app.home.health();
+    let notices = health["notices"].as_array().unwrap();
+    let named: Vec<&str> =
+        notices.iter().filter_map(|notice| notice.as_str()?.strip_prefix("password_not_rotated: ")).collect();
+    assert_eq!(named.len(), 1, "{notices:?}");
+    // The footage and the changing camera were given one, the clock needs none.
+    let cameras = named[0].split(": whoever typed").next().unwrap();
+    assert!(cameras.contains("footage") && !cameras.contains("clock"), "{cameras}");
+}
+
+#[test]
 fn account_without_a_grant_is_refused_and_the_ledger_says_so() {
     if quick() {
         return;
