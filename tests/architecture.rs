@@ -235,6 +235,40 @@ fn only_the_sandbox_clock_reads_a_clock() {
 /// The server's binary is a target of the root package, which builds clients too, so cargo would let its main name their
 /// crates. It names the appliance alone, whose own tree is looked at here.
 #[test]
+fn the_policies_are_the_only_decision_point() {
+    // Word, and the files that may say it: Cedar answers in one place, facts are made in one place, the roster's own reading
+    // of its grants finds words for a refusal and nothing else.
+    let places: [(&str, &[&str]); 4] = [
+        ("cedar_policy", &["src/access/decide.rs", "src/access/entities.rs", "src/access/policy.rs"]),
+        ("Entity::new", &["src/access/entities.rs"]),
+        (".is_authorized(", &["src/access/policy.rs"]),
+        (".grant_for(", &["src/access/decide.rs"]),
+    ];
+    let mut faults = Vec::new();
+    let files: Vec<_> = rust_files("src").into_iter().filter(|file| !is_test_file(file)).collect();
+    for (word, allowed) in places {
+        for file in &files {
+            let found = shipped_lines(file.source()).any(|(_, line)| line.contains(word));
+            if found != allowed.contains(&file.path.as_str()) {
+                faults.push(format!(
+                    "{}: {word} {}",
+                    file.path,
+                    if found { "does not belong here" } else { "is gone" }
+                ));
+            }
+        }
+    }
+    // What makes facts sees no request.
+    let facts = files.iter().find(|file| file.path == "src/access/entities.rs").expect("the file of facts");
+    for (number, line) in shipped_lines(facts.source()) {
+        for word in ["wire", "Request", "decode"].iter().filter(|word| line.contains(**word)) {
+            faults.push(format!("{}:{number}: {word}: facts come from the roster alone", facts.path));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
 fn the_appliance_is_built_from_nothing_that_opens() {
     for (name, _) in SERVER_BINARIES {
         let path = format!("src/bin/{name}.rs");

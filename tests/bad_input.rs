@@ -10,9 +10,9 @@ mod support;
 use attack::Desk;
 use peri_access::wire::{Health, Method};
 use peri_client::conn::ConnError;
-use peri_domain::{Nonce, UtcNanos};
-use peri_roster::body::Trust;
-use peri_roster::{Body, Proposal};
+use peri_domain::{AccountId, Fingerprint, Nonce, Rights, UtcNanos};
+use peri_roster::body::{Cameras, Grant, GrantRenewal, Trust};
+use peri_roster::{Body, Proposal, Statement};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -104,8 +104,7 @@ fn appliance_started_with_another_order_names_the_swap_and_answers_nobody() {
     app.home.health();
 }
 
-/// Two appliances with the same auditor key; a man in the middle asks one for its nonce and hands the answer to the
-/// other.
+/// Two appliances with the same auditor key; a man in the middle hands a session for one to the other.
 #[test]
 fn request_signed_for_one_appliance_is_nothing_to_another() {
     if quick() {
@@ -123,7 +122,7 @@ fn request_signed_for_one_appliance_is_nothing_to_another() {
     let _: Health = one.request(one_is.vm, Method::Health, &(), &rev).unwrap();
     let _: Health = two.request(two_is.vm, Method::Health, &(), &rev).unwrap();
     for (connection, wrong) in [(&mut one, two_is.vm), (&mut two, one_is.vm)] {
-        // The nonce is this appliance's own and fresh; only the appliance that the signature names is the other.
+        // The nonce is this appliance's own and fresh; only the appliance that the certificate names is the other.
         let answer: Result<Health, ConnError> = connection.request(wrong, Method::Health, &(), &rev);
         let Err(ConnError::Refused(problem)) = answer else { panic!("a request for another VM was answered") };
         assert_eq!(problem.status, 401, "{problem}");
@@ -132,6 +131,105 @@ fn request_signed_for_one_appliance_is_nothing_to_another() {
     let text = app.home.at(&other.socket()).fails(5, &["health", "--as", "rev"]);
     assert!(text.contains("THE APPLIANCE HAS CHANGED"), "{text}");
     app.home.ok(&["health", "--as", "rev", "--socket", app.socket().to_str().unwrap()]);
+}
+
+/// A grant of all rights for a day, as a program that asks nobody would write it.
+fn forged_grant(recipient: Fingerprint, account: AccountId) -> Body {
+    let (from, until) = (now(), now() + secs(86_400));
+    Body::Grant(Box::new(Grant {
+        recipient,
+        account,
+        rights: Rights::ALL,
+        cameras: Cameras::All,
+        from,
+        until,
+        weekly: None,
+    }))
+}
+
+/// Submits a statement past our own client; returns what the appliance says.
+fn refused_by(app: &Appliance, statement: &[u8]) -> String {
+    let (mut connection, _) = raw::connect(&app.socket());
+    match connection.submit(statement) {
+        Err(ConnError::Refused(problem)) if problem.status == 409 => problem.to_string(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn what_the_roster_refuses_is_told_with_cause_and_remedy_by_client_and_appliance() {
+    if quick() {
+        return;
+    }
+    let app = bare();
+    let home = &app.home;
+    let head = || home.ok(&["roster", "show", "--as", "rev"])["head"].clone();
+    let before = head();
+    let grant = |more: &[&'static str]| {
+        let args = ["grant", "new", "--cameras", "all", "--rights", "live", "--until", "+1d", "--sign-as", "dpo"];
+        [&args[..], more].concat()
+    };
+    let says =
+        |text: &str, parts: &[&str]| parts.iter().for_each(|part| assert!(text.contains(part), "{part}: {text}"));
+    let (dpo, council) = (raw::key(home, "dpo"), raw::key(home, "council"));
+    let vm = raw::connect(&app.socket()).1.vm;
+    let sign = |body: Body, not_after: UtcNanos, both: bool| {
+        let proposal = Proposal::new(vm, body, not_after, Nonce(attack::random()), 1).unwrap();
+        let one = proposal.sign(dpo.signing(), dpo.fingerprint());
+        if both { one.sign(council.signing(), council.fingerprint()) } else { one }
+    };
+    let guard = raw::key(home, "guard").fingerprint();
+    let roster = home.ok(&["roster", "show", "--as", "rev"]);
+    let id = |name: &str| -> AccountId {
+        let accounts = roster["accounts"].as_array().unwrap();
+        let account = accounts.iter().find(|account| account["name"] == name).unwrap();
+        account["account"].as_str().unwrap().parse().unwrap()
+    };
+    let soon = now() + secs(3_600);
+
+    // Without quorum.
+    let quorum = ["a grant is signed by 1 of 2", "2 seats of seat set 1", "collect the missing signatures"];
+    says(&home.fails(7, &grant(&["--to", "guard", "--submit"])), &quorum);
+    says(&refused_by(&app, &sign(forged_grant(guard, id("guard")), soon, false).to_bytes()), &quorum);
+    // For a custodian, and for roles that never look.
+    let custodian = ["custodian's", "never look", "grant to a viewer's key"];
+    says(&home.fails(3, &grant(&["--to", "council", "--sign-as", "council"])), &custodian);
+    let to_seat = sign(forged_grant(council.fingerprint(), id("guard")), soon, true);
+    says(&refused_by(&app, &to_seat.to_bytes()), &custodian);
+    let role = ["administrator", "never receives a grant", "viewer"];
+    says(&home.fails(3, &grant(&["--to", "boss", "--sign-as", "council"])), &role);
+    let boss = raw::key(home, "boss").fingerprint();
+    says(&refused_by(&app, &sign(forged_grant(boss, id("boss")), soon, true).to_bytes()), &role);
+    // A format, and so a set of algorithms, that this version does not know.
+    let mut unknown = sign(forged_grant(guard, id("guard")), soon, true).to_bytes();
+    let proposal = Statement::from_bytes(&unknown).unwrap().proposal().to_bytes();
+    let at = unknown.windows(proposal.len()).position(|window| window == proposal).unwrap() + 1;
+    assert_eq!(unknown[at], 1, "the format stands behind the head of the array");
+    unknown[at] = 2;
+    let suite = ["format 2 is unknown", "this version knows 1", "update the older side"];
+    says(&refused_by(&app, &unknown), &suite);
+    std::fs::write(home.path("unknown.proposal"), &unknown).unwrap();
+    says(&home.fails(3, &["proposal", "show", "unknown.proposal"]), &suite);
+    says(&home.fails(3, &["proposal", "submit", "unknown.proposal"]), &suite);
+    // Clocks: made too early or too late by the appliance's, on purpose or by a wrong clock.
+    let late = ["here it is", "sign it again", "set the clock"];
+    says(&home.fails(3, &grant(&["--to", "guard", "--sign-as", "council", "--accept-until", "-1h"])), &late);
+    says(&refused_by(&app, &sign(forged_grant(guard, id("guard")), now() - secs(3_600), true).to_bytes()), &late);
+    let early = ["more than 30 days", "shorten it", "set the clock"];
+    says(&home.fails(3, &grant(&["--to", "guard", "--sign-as", "council", "--accept-until", "+60d"])), &early);
+    let future = now() + secs(40 * 86_400);
+    says(&refused_by(&app, &sign(forged_grant(guard, id("guard")), future, true).to_bytes()), &early);
+    // What is not there, and hours of no place.
+    let renewal = Body::GrantRenewal(GrantRenewal { grants: vec![Nonce([9; 16])], until: future });
+    says(
+        &refused_by(&app, &sign(renewal, soon, true).to_bytes()),
+        &["waits for grant", "deliver that statement first"],
+    );
+    let hours = ["--to", "guard", "--sign-as", "council", "--hours", "Mon-Fri 08:00-18:00", "--zone", "Mars/Olympus"];
+    says(&home.fails(3, &grant(&hours)), &["Mars/Olympus", "Europe/Berlin"]);
+    let hours = ["--to", "guard", "--sign-as", "council", "--hours", "Monday 8-18", "--zone", "Europe/Berlin"];
+    says(&home.fails(2, &grant(&hours)), &["Monday 8-18", "Mon-Fri 08:00-18:00"]);
+    assert_eq!(head(), before, "the roster is what it was");
 }
 
 /// Answers A questions for these names of `.example` with 127.0.0.1 and denies every other name.

@@ -222,8 +222,8 @@ fn secrets_of_epochs(needles: &mut Needles<Kind>, appliance: &Appliance, home: &
         for some in numbers.chunks(20) {
             let body = footage::open_body(camera, some.to_vec(), Action::PlayBack, "hunt");
             let vm = session.vm();
-            let answer = session.conn.request_with_nonce(vm, Method::Open, &body, &who);
-            let (page, nonce): (OpenedPage, _) = answer.expect("a viewer gets X");
+            let answer = session.conn.request_with_id(vm, Method::Open, &body, &who);
+            let (page, request): (OpenedPage, _) = answer.expect("a viewer gets X");
             for key in page.keys {
                 let file = appliance.data().join(format!("store/store/{camera}/{:020}.seg", key.epoch.0));
                 let file = if file.exists() { file } else { segment(appliance, camera, key.epoch) };
@@ -235,7 +235,7 @@ fn secrets_of_epochs(needles: &mut Needles<Kind>, appliance: &Appliance, home: &
                     |wrap: &&peri_seal::wrap::Wrap| wrap.kind == WrapKind::User && wrap.recipient == who.fingerprint();
                 let Some(wrap) = head.wraps.iter().find(own) else { continue };
                 let e = open_wrap(&who, &head.record.context, wrap).expect("the viewer's wrap opens");
-                let x = open_x(&who, &head.record.context, &nonce, &key.sealed).expect("X opens");
+                let x = open_x(&who, &head.record.context, &request, &key.sealed).expect("X opens");
                 let k = content_key(&e, &x, &head.record).expect("K is what the record commits to");
                 let what = format!("of epoch {} of {camera}", key.epoch);
                 needles.push(Kind::E, &what, &[e.as_bytes().to_vec()]);

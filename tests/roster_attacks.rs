@@ -19,6 +19,7 @@ use peri_client::conn::ConnError;
 use peri_domain::{AccountId, CameraId, Fingerprint, Role, VmId};
 use peri_ledger::EntryType;
 use peri_roster::body::{Body, Cameras, Grant, NewAccount, Revocation, Trust};
+use peri_roster::{RosterSet, Statement};
 use peri_seal::keys::KeyPair;
 use std::fs;
 use std::path::Path;
@@ -314,6 +315,74 @@ impl Stage {
             (sorted(&desk.statements().ok()?) == sorted(statements)).then_some(())
         });
     }
+}
+
+/// The statements of keeper's log.
+fn frames(log: &[u8]) -> Vec<Vec<u8>> {
+    let (mut at, mut frames) = (0, Vec::new());
+    while at < log.len() {
+        let length = u32::from_be_bytes(log[at..at + 4].try_into().unwrap()) as usize;
+        frames.push(log[at + 8..at + 8 + length].to_vec());
+        at += 8 + length;
+    }
+    frames
+}
+
+/// A log of these statements, each with a right checksum.
+fn log_of(frames: &[Vec<u8>]) -> Vec<u8> {
+    let frame = |statement: &Vec<u8>| {
+        let length = u32::try_from(statement.len()).unwrap().to_be_bytes();
+        [&length[..], &crc32c::crc32c(statement).to_be_bytes(), statement].concat()
+    };
+    frames.iter().flat_map(frame).collect()
+}
+
+/// Changes the last signature of the first statement that fits, which is at the end of its bytes.
+fn spoil(log: &mut Vec<u8>, fits: fn(&Body) -> bool) {
+    let mut all = frames(log);
+    let found = all.iter_mut().find(|bytes| fits(&Statement::from_bytes(bytes).unwrap().proposal().body)).unwrap();
+    *found.last_mut().unwrap() ^= 1;
+    *log = log_of(&all);
+}
+
+#[test]
+fn a_snapshot_of_k_seats_spares_a_start_the_signatures_and_a_bad_one_spares_nothing() {
+    if support::quick() {
+        return;
+    }
+    let mut stage = Stage::new();
+    let mut desk = Desk::of(&stage.appliance, &NAMES);
+    let guard = vec![desk.key("guard").fingerprint()];
+    let log = stage.appliance.data().join("keeper/roster.log");
+    let covered = desk.statements().unwrap();
+    let reading = RosterSet::read(desk.identity.anchor(), &covered.iter().map(|s| s.as_slice()).collect::<Vec<_>>());
+    let snapshot = Body::Snapshot(reading.set.snapshot());
+    // One seat alone vouches for nothing.
+    let alone = desk.statement(snapshot.clone(), 1, &["dpo"]);
+    assert!(matches!(desk.submit(&alone), Err(ConnError::Refused(_))));
+    desk.say(snapshot, &["dpo", "council"]);
+    let total = covered.len() + 1;
+
+    // A covered signature is not looked at again: one that no longer fits shows that.
+    stage.change_log(&log, true, |whole| spoil(whole, |body| matches!(body, Body::Grant(_))));
+    stage.recorded_from_now(&mut desk);
+    assert_eq!(desk.statements().unwrap().len(), total, "{}", stage.appliance.log());
+    assert_eq!(stage.next_audience(), guard);
+    assert!(!desk.health("rev").unwrap().alarms.iter().any(|alarm| alarm.contains("snapshot")));
+
+    // A snapshot whose own signature does not fit spares nothing: the grant is seen through, and its loss with it.
+    stage.change_log(&log, true, |whole| spoil(whole, |body| matches!(body, Body::Snapshot(_))));
+    stage.alarm(&mut desk, "the roster's snapshot was not used, every signature was checked");
+    stage.alarm(&mut desk, "keeper's roster lost statements");
+    stage.recorded_from_now(&mut desk);
+    assert_eq!(desk.statements().unwrap().len(), total - 2);
+    assert_eq!(stage.next_audience(), []);
+
+    // Whoever has seen the roster hands it back.
+    for statement in &covered {
+        desk.submit(statement).unwrap();
+    }
+    until("the grant is back", secs(20), || (desk.statements().ok()?.len() == total - 1).then_some(()));
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //! `target/web` spares it afterwards, so later runs need no network. `PERI_QUICK=1` leaves the browser out.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
-use peri_access::wire::{Ask, FetchBody, Method, decode_strict};
-use peri_domain::{Action, CameraId, EpochNo, Nonce, VmId, purpose};
+use peri_access::proof::{Progress, Report, Seen};
+use peri_access::wire::{Ask, FetchBody, Method, decode_strict, request_line};
+use peri_domain::{Action, CameraId, EpochNo, Nonce, UtcNanos, VmId, purpose};
 use peri_open::open_share;
 use peri_open::userkey::{open_stretched, open_with_password, open_with_recovery};
 use peri_seal::canonical;
@@ -137,10 +138,20 @@ fn take(made: &Value) -> String {
     public.verify("vector", b"what is signed", &Signature(fixed(&made["signature"]))).unwrap();
     assert!(public.verify("other", b"what is signed", &Signature(fixed(&made["signature"]))).is_err());
 
+    let bytes = unhex(&made["opening"]);
+    let Ask::Open(opening) = decode_strict::<Ask>(&bytes).unwrap() else { panic!("no opening of a session") };
+    let (vm, issued) = (VmId([1; 16]), UtcNanos::from_secs(1_795_563_000));
+    let session = opening.verify(vm, &public, issued).unwrap();
+    assert_eq!((opening.nonce, session.channels()), (Nonce([3; 16]), 3));
+    assert_eq!(session.not_after(), issued + Duration::from_secs(3600));
     let bytes = unhex(&made["request"]);
-    let Ask::Signed(request) = decode_strict::<Ask>(&bytes).unwrap() else { panic!("not a signed request") };
-    assert!(request.is_signed_by(&public));
-    assert_eq!((request.vm, request.method, request.nonce), (VmId([1; 16]), Method::Fetch, Nonce([3; 16])));
+    let Ask::Request(request) = decode_strict::<Ask>(&bytes).unwrap() else { panic!("not a request") };
+    let line = request_line(request.method, &request.body).unwrap();
+    let genuine = request.proof.clone().check(&session, &line, issued).unwrap();
+    let reports =
+        vec![Report { counter: 3, seen: Seen::Failure }, Report { counter: 5, seen: Seen::Nonce(Nonce([3; 16])) }];
+    assert_eq!(genuine.proof().progress, Progress::new(4, [6, 14], reports));
+    assert_eq!((request.method, request.proof.counter), (Method::Fetch, 15));
     let asked = FetchBody {
         camera: CameraId([2; 16]),
         epoch: EpochNo(5),

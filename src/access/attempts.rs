@@ -32,7 +32,7 @@ use peri_seal::canonical::{self, CanonicalError};
 use peri_seal::digest::labelled;
 use sha2::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Keys the digests of names, so that the stored state lists nobody; drawn once, durable.
@@ -87,8 +87,8 @@ pub enum Attempt<'a> {
     Stranger {
         /// The name as typed; callers fold case and normalise first.
         name: &'a str,
-        /// Where the connection comes from.
-        source: IpAddr,
+        /// Where the connection comes from; `None` where that tells nothing (a unix socket).
+        source: Option<IpAddr>,
     },
     /// Somebody who proved a secret, by its commitment.
     Known(Hash),
@@ -263,6 +263,12 @@ impl Attempts {
         Ok(ticket)
     }
 
+    /// By what a name is known in what is stored.
+    #[must_use]
+    pub fn name_digest(&self, name: &str) -> Hash {
+        self.key.name(name)
+    }
+
     /// The attempt was right. Returns what to make durable.
     pub fn succeeded(&mut self, ticket: Ticket) -> Vec<Record> {
         let clear = |(subject, before, since): (Subject, Tally, Tally)| {
@@ -316,9 +322,10 @@ impl Attempts {
         match attempt {
             Attempt::Known(secret) => vec![Subject::Lane(secret)],
             Attempt::Stranger { name, source } => {
-                let (address, lengths): (_, &[u8]) = match source.to_canonical() {
-                    IpAddr::V4(v4) => (v4.to_ipv6_mapped(), &[96 + 32]),
-                    IpAddr::V6(v6) => (v6, &[64, 56, 48]),
+                let (address, lengths): (_, &[u8]) = match source.map(|source| source.to_canonical()) {
+                    Some(IpAddr::V4(v4)) => (v4.to_ipv6_mapped(), &[96 + 32]),
+                    Some(IpAddr::V6(v6)) => (v6, &[64, 56, 48]),
+                    None => (Ipv6Addr::UNSPECIFIED, &[]),
                 };
                 let prefix = |bits: &u8| {
                     let cleared = address.to_bits() & (u128::MAX << (128 - u32::from(*bits)));
@@ -335,6 +342,14 @@ impl Attempts {
             Subject::Lane(_) => &mut self.lanes,
             Subject::Name(_) | Subject::Prefix(..) => &mut self.strangers,
         }
+    }
+}
+
+impl Record {
+    /// When nothing of it counts any more.
+    #[must_use]
+    pub fn forgiven_at(&self) -> UtcNanos {
+        UtcNanos(self.tally.forgiven_at())
     }
 }
 

@@ -36,6 +36,9 @@ pub const FRAGMENT_LEN: usize = 48;
 
 const CHECKSUM_LEN: usize = 4;
 
+/// Open invitations of one inviter: nobody takes more than a 64th of all.
+const OF_ONE_MAX: usize = INVITATIONS_MAX / 64;
+
 /// The secret of an invitation, on the inviter's and the invited one's side; wiped on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Invitation([u8; 32]);
@@ -140,20 +143,27 @@ pub enum InviteError {
     /// Ends too late or has ended.
     #[error("an invitation ends within {} days from now", INVITATION_MAX.as_secs() / 86_400)]
     Length,
+    /// Too many of one inviter.
+    #[error("{OF_ONE_MAX} invitations of yours are open; withdraw some, or wait until some have ended")]
+    Yours,
     /// Too many.
     #[error("{INVITATIONS_MAX} invitations are kept; wait until some have ended")]
     Full,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 struct Entry {
     #[n(0)]
     offer: Offer,
+    /// Who invited: he alone is told what became of it.
     #[n(1)]
-    used_by: Option<Fingerprint>,
+    by: Fingerprint,
+    /// The key that was enrolled.
+    #[n(2)]
+    key: Option<UserPublic>,
 }
 
-/// The server's side. Make [`Invitations::to_bytes`] (or the changed entry) durable before answering.
+/// The server's side. Make the changed entry ([`Invitations::entry`]) durable before answering.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Invitations(BTreeMap<InvitationId, Entry>);
 
@@ -235,8 +245,8 @@ impl Invitations {
     /// Takes an offer from somebody who may invite.
     ///
     /// # Errors
-    /// [`InviteError::Exists`], [`InviteError::Length`], [`InviteError::Full`].
-    pub fn offer(&mut self, offer: Offer, now: UtcNanos) -> Result<(), InviteError> {
+    /// [`InviteError::Exists`], [`InviteError::Length`], [`InviteError::Yours`], [`InviteError::Full`].
+    pub fn offer(&mut self, offer: Offer, by: Fingerprint, now: UtcNanos) -> Result<(), InviteError> {
         // What ended longer ago than an invitation may last gives no better error than an unknown one.
         self.0.retain(|_, entry| now.saturating_since(entry.offer.not_after) <= INVITATION_MAX);
         if self.0.contains_key(&offer.id) {
@@ -248,7 +258,11 @@ impl Invitations {
         if self.0.len() >= INVITATIONS_MAX {
             return Err(InviteError::Full);
         }
-        self.0.insert(offer.id, Entry { offer, used_by: None });
+        let open = |entry: &&Entry| entry.by == by && entry.key.is_none() && now < entry.offer.not_after;
+        if self.0.values().filter(open).count() >= OF_ONE_MAX {
+            return Err(InviteError::Yours);
+        }
+        self.0.insert(offer.id, Entry { offer, by, key: None });
         Ok(())
     }
 
@@ -272,7 +286,7 @@ impl Invitations {
             .verify(INVITATION_CONTEXT, &message, &redemption.possession)
             .map_err(|_| InviteError::Signature { what: "key to be enrolled" })?;
         let account = entry.offer.account;
-        match entry.used_by {
+        match entry.key.as_ref().map(UserPublic::fingerprint) {
             Some(by) if by == fingerprint => return Ok(Enrolled { account, fingerprint, first: false }),
             Some(by) => return Err(InviteError::Used { by }),
             None if now >= entry.offer.not_after => {
@@ -281,34 +295,50 @@ impl Invitations {
             }
             None => {}
         }
-        entry.used_by = Some(fingerprint);
+        entry.key = Some(redemption.key.clone());
         Ok(Enrolled { account, fingerprint, first: true })
     }
 
-    /// Takes an unused invitation back. `false` when there is none.
-    pub fn withdraw(&mut self, id: InvitationId) -> bool {
-        let unused = self.0.get(&id).is_some_and(|entry| entry.used_by.is_none());
+    /// The inviter takes an unused invitation back. `false` when he has none.
+    pub fn withdraw(&mut self, id: InvitationId, by: Fingerprint) -> bool {
+        let unused = self.0.get(&id).is_some_and(|entry| entry.by == by && entry.key.is_none());
         unused && self.0.remove(&id).is_some()
     }
 
-    /// The canonical bytes of all.
+    /// What became of an invitation, for whoever made it: the offer, and the key that was enrolled.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        canonical::encode(&self.0.values().copied().collect::<Vec<_>>())
+    pub fn of(&self, id: InvitationId, by: Fingerprint) -> Option<(&Offer, Option<&UserPublic>)> {
+        let entry = self.0.get(&id).filter(|entry| entry.by == by)?;
+        Some((&entry.offer, entry.key.as_ref()))
     }
 
-    /// From [`Invitations::to_bytes`].
+    /// The offer of an invitation.
+    #[must_use]
+    pub fn offer_of(&self, id: InvitationId) -> Option<Offer> {
+        self.0.get(&id).map(|entry| entry.offer)
+    }
+
+    /// A key that an invitation enrolled, and for which account.
+    #[must_use]
+    pub fn enrolled(&self, key: Fingerprint) -> Option<(&UserPublic, AccountId)> {
+        let mut enrolled = self.0.values().filter_map(|entry| Some((entry.key.as_ref()?, entry.offer.account)));
+        enrolled.find(|(public, _)| public.fingerprint() == key)
+    }
+
+    /// The canonical bytes of one, to be kept.
+    #[must_use]
+    pub fn entry(&self, id: InvitationId) -> Option<Vec<u8>> {
+        self.0.get(&id).map(canonical::encode)
+    }
+
+    /// Takes back what [`Invitations::entry`] gave.
     ///
     /// # Errors
     /// [`CanonicalError`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CanonicalError> {
-        let what = "stored invitations";
-        let entries: Vec<Entry> = canonical::decode(what, bytes)?;
-        if !entries.is_sorted_by(|a, b| a.offer.id < b.offer.id) {
-            let source = minicbor::decode::Error::message("invitations are out of order, or one stands there twice");
-            return Err(CanonicalError::Shape { what, source });
-        }
-        Ok(Self(entries.into_iter().map(|entry| (entry.offer.id, entry)).collect()))
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), CanonicalError> {
+        let entry: Entry = canonical::decode("stored invitation", bytes)?;
+        self.0.insert(entry.offer.id, entry);
+        Ok(())
     }
 }
 
@@ -323,6 +353,7 @@ mod tests {
 
     const VM: VmId = VmId([1; 16]);
     const ACCOUNT: AccountId = AccountId([2; 16]);
+    const BOSS: Fingerprint = Fingerprint([3; 32]);
 
     fn at(secs: i64) -> UtcNanos {
         UtcNanos::from_secs(1_700_000_000 + secs)
@@ -333,17 +364,23 @@ mod tests {
         let (invited, thief) = (KeyPair::generate(&mut rng::system()), KeyPair::generate(&mut rng::system()));
         let made = Invitation::generate(&mut rng::system());
         let mut server = Invitations::default();
-        server.offer(made.offer(ACCOUNT, at(100)), at(0)).unwrap();
-        assert_eq!(server.offer(made.offer(ACCOUNT, at(100)), at(0)), Err(InviteError::Exists));
+        server.offer(made.offer(ACCOUNT, at(100)), BOSS, at(0)).unwrap();
+        assert_eq!(server.offer(made.offer(ACCOUNT, at(100)), BOSS, at(0)), Err(InviteError::Exists));
         let read = Invitation::parse(&format!(" #{} ", *made.to_fragment())).unwrap();
         let redemption = read.redeem(&mut rng::system(), VM, &invited);
         let enrolled = Enrolled { account: ACCOUNT, fingerprint: invited.fingerprint(), first: true };
         assert_eq!(server.redeem(VM, &redemption, at(99)), Ok(enrolled));
-        let mut server = Invitations::from_bytes(&server.to_bytes()).unwrap();
+        let kept = server.entry(made.id()).unwrap();
+        let mut server = Invitations::default();
+        server.restore(&kept).unwrap();
+        assert_eq!(server.of(made.id(), BOSS).unwrap().1, Some(invited.public()));
+        assert_eq!(server.of(made.id(), invited.fingerprint()), None, "the inviter alone is told");
+        assert_eq!(server.enrolled(invited.fingerprint()), Some((invited.public(), ACCOUNT)));
+        assert_eq!(server.enrolled(thief.fingerprint()), None);
         assert_eq!(server.redeem(VM, &redemption, at(500)), Ok(Enrolled { first: false, ..enrolled }));
         let second = server.redeem(VM, &read.redeem(&mut rng::system(), VM, &thief), at(99));
         assert_eq!(second, Err(InviteError::Used { by: invited.fingerprint() }));
-        assert!(!server.withdraw(made.id()));
+        assert!(!server.withdraw(made.id(), BOSS));
     }
 
     #[test]
@@ -354,9 +391,9 @@ mod tests {
         let redemption = made.redeem(&mut rng::system(), VM, &invited);
         assert_eq!(server.redeem(VM, &redemption, at(0)), Err(InviteError::Unknown));
         let lasts = i64::try_from(INVITATION_MAX.as_secs()).unwrap();
-        assert_eq!(server.offer(made.offer(ACCOUNT, at(lasts + 1)), at(0)), Err(InviteError::Length));
-        assert_eq!(server.offer(made.offer(ACCOUNT, at(0)), at(0)), Err(InviteError::Length));
-        server.offer(made.offer(ACCOUNT, at(100)), at(0)).unwrap();
+        assert_eq!(server.offer(made.offer(ACCOUNT, at(lasts + 1)), BOSS, at(0)), Err(InviteError::Length));
+        assert_eq!(server.offer(made.offer(ACCOUNT, at(0)), BOSS, at(0)), Err(InviteError::Length));
+        server.offer(made.offer(ACCOUNT, at(100)), BOSS, at(0)).unwrap();
         // The portal sees a redemption and puts its own key into it.
         let other = made.redeem(&mut rng::system(), VmId([9; 16]), &invited);
         let swapped = Redemption { key: thief.public().clone(), ..redemption.clone() };
@@ -365,7 +402,8 @@ mod tests {
             assert_eq!(server.redeem(VM, &forged, at(1)), Err(InviteError::Signature { what }));
         }
         assert_eq!(server.redeem(VM, &redemption, at(100)), Err(InviteError::Expired { since_s: 0 }));
-        assert!(server.withdraw(made.id()));
+        assert!(!server.withdraw(made.id(), Fingerprint([9; 32])), "another one's");
+        assert!(server.withdraw(made.id(), BOSS));
         assert_eq!(server.redeem(VM, &redemption, at(1)), Err(InviteError::Unknown));
     }
 
@@ -373,8 +411,8 @@ mod tests {
     fn what_the_server_keeps_redeems_nothing() {
         let made = Invitation([5; 32]);
         let mut server = Invitations::default();
-        server.offer(made.offer(ACCOUNT, at(100)), at(0)).unwrap();
-        let kept = server.to_bytes();
+        server.offer(made.offer(ACCOUNT, at(100)), BOSS, at(0)).unwrap();
+        let kept = server.entry(made.id()).unwrap();
         assert!(!kept.windows(32).any(|bytes| bytes == made.0), "the secret");
         assert!(!kept.windows(32).any(|bytes| bytes == &made.key().to_secret_bytes()[..]), "the redeem key");
     }
@@ -391,5 +429,20 @@ mod tests {
         }
         assert_eq!(Invitation::parse(&text[1..]).err(), Some(FragmentError::Length { found: 47 }));
         assert_eq!(Invitation::parse(&text.replacen(&text[..1], "!", 1)).err(), Some(FragmentError::Character));
+    }
+
+    #[test]
+    fn one_inviter_does_not_take_the_room_of_all() {
+        let mut server = Invitations::default();
+        let offer = || Invitation::generate(&mut rng::system()).offer(ACCOUNT, at(100));
+        let taken = (0..100).filter(|_| server.offer(offer(), BOSS, at(0)).is_ok()).count();
+        assert_eq!(taken, OF_ONE_MAX);
+        assert_eq!(server.offer(offer(), BOSS, at(0)), Err(InviteError::Yours));
+        assert_eq!(server.offer(offer(), Fingerprint([9; 32]), at(0)), Ok(()));
+        assert_eq!(
+            server.offer(Offer { not_after: at(200), ..offer() }, BOSS, at(100)),
+            Ok(()),
+            "the first have ended"
+        );
     }
 }

@@ -22,6 +22,8 @@ use crate::attempts::{Attempt, Attempts, Record, Ticket, TooEarly};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{LOGIN_NAME_MAX, PBKDF2_ROUNDS_MIN};
@@ -60,7 +62,7 @@ pub enum Means {
 }
 
 /// A login. Wiped on drop.
-#[derive(Clone, Encode, Decode, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Encode, Decode, Zeroize, ZeroizeOnDrop)]
 pub struct LoginRequest {
     /// As in [`Prelogin`].
     #[n(0)]
@@ -77,6 +79,12 @@ pub struct LoginRequest {
     #[n(3)]
     #[cbor(with = "minicbor::bytes")]
     pub lane_key: [u8; 32],
+}
+
+impl core::fmt::Debug for LoginRequest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("LoginRequest").field("means", &self.means).finish_non_exhaustive()
+    }
 }
 
 /// One way in, as the server keeps it.
@@ -250,7 +258,9 @@ impl SaltKey {
 }
 
 impl Credential {
-    fn way(&self, means: Means) -> Option<&Way> {
+    /// One of the ways in.
+    #[must_use]
+    pub const fn way(&self, means: Means) -> Option<&Way> {
         match means {
             Means::Password => Some(&self.password),
             Means::Recovery => self.recovery.as_ref(),
@@ -259,17 +269,10 @@ impl Credential {
 }
 
 impl Door {
-    /// At the start; computes one hash for the names that nobody has.
-    ///
-    /// # Errors
-    /// [`HashError`].
-    pub fn new(salts: SaltKey, hash: &impl KeyHash, rng: &mut impl CryptoRng) -> Result<Self, HashError> {
-        let (mut key, mut salt) = ([0; 32], [0; 16]);
-        rng.fill_bytes(&mut key);
-        rng.fill_bytes(&mut salt);
-        let nobody = hash.hash(&AuthKey::from_bytes(key), &salt)?;
-        key.zeroize();
-        Ok(Self { salts, nobody })
+    /// At the start; `nobody` is a hash that no key has, for the names that nobody has ([`Argon2id::nobody`]).
+    #[must_use]
+    pub const fn new(salts: SaltKey, nobody: String) -> Self {
+        Self { salts, nobody }
     }
 
     /// Rounds and salt of any name. Everybody has the least rounds, so they tell nothing either.
@@ -291,7 +294,7 @@ impl Door {
     pub fn begin(
         &self,
         request: &LoginRequest,
-        source: IpAddr,
+        source: Option<IpAddr>,
         credentials: &impl Credentials,
         attempts: &mut Attempts,
         now: peri_domain::UtcNanos,
@@ -350,11 +353,35 @@ impl Pending {
     }
 }
 
+impl Compared {
+    /// The name that was tried.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Argon2id {
     /// 64 MiB, 3 passes: every host but small ones.
     pub const STANDARD: Self = Self { memory_kib: 64 * 1024, passes: 3 };
     /// 19 MiB, 2 passes: hosts with less than a gigabyte.
     pub const SMALL: Self = Self { memory_kib: MEMORY_MIN_KIB, passes: 2 };
+}
+
+impl Argon2id {
+    /// A hash of a key that nobody has: its output is drawn, so no key is known to give it, and checking one against it
+    /// costs what any check costs.
+    pub fn nobody(&self, rng: &mut impl CryptoRng) -> String {
+        let (mut salt, mut output) = ([0; 16], [0; 32]);
+        rng.fill_bytes(&mut salt);
+        rng.fill_bytes(&mut output);
+        let (memory, passes) = (self.memory_kib, self.passes);
+        format!(
+            "$argon2id$v=19$m={memory},t={passes},p=1${}${}",
+            STANDARD_NO_PAD.encode(salt),
+            STANDARD_NO_PAD.encode(output)
+        )
+    }
 }
 
 impl KeyHash for Argon2id {

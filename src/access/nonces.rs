@@ -1,7 +1,7 @@
-//! Scribe's nonces: each request carries one, each works once, and they cost bounded memory.
+//! Scribe's nonces: each opening of a session carries one, each works once, and they cost bounded memory.
 //!
-//! A nonce proves that a request was made after it was handed out. A stolen copy of a request therefore executes
-//! nothing: its nonce is spent or was never ours (nonces do not survive a restart of scribe).
+//! A nonce proves that an opening was made after it was handed out. A stolen copy of one therefore opens nothing: its
+//! nonce is spent or was never ours (nonces do not survive a restart of scribe).
 
 use core::time::Duration;
 use peri_domain::Nonce;
@@ -24,7 +24,7 @@ pub struct Nonces {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NonceError {
     /// Never handed out by this process, used before, pushed out by a flood, or expired.
-    #[error("the nonce of this request is unknown, spent or older than 60 s; ask for a new one and sign again")]
+    #[error("the nonce of this opening is unknown, spent or older than 60 s; ask for a new one and sign again")]
     NotOutstanding,
 }
 

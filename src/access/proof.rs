@@ -205,6 +205,14 @@ impl Proof {
         proof
     }
 
+    /// What an answer to this request is bound to: session, channel and counter, so no other request has it.
+    #[must_use]
+    pub fn request_id(&self) -> Nonce {
+        let parts = canonical::encode(&(self.session, self.channel, self.counter));
+        let digest = hash("request-id", &[&parts]);
+        Nonce::from_slice(&digest.0[..Nonce::LEN]).expect("half of a digest has the length of a nonce")
+    }
+
     /// The header value.
     #[must_use]
     pub fn to_text(&self) -> String {

@@ -12,7 +12,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use p256::ecdsa::signature::{MultipartVerifier, RandomizedMultipartSigner};
 use p256::elliptic_curve::Generate;
 use peri_domain::limits::{CHANNELS_AT_ONCE_MAX, CLOCK_AHEAD_MAX, SESSION_MAX};
-use peri_domain::{Fingerprint, Hash, UtcNanos, VmId};
+use peri_domain::{Fingerprint, Hash, Nonce, UtcNanos, VmId};
 use peri_seal::canonical::{self, CanonicalError};
 use peri_seal::digest::{PREFIX, hash};
 use peri_seal::keys::{KeyError, KeyPair, Signature, UserPublic};
@@ -21,6 +21,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// Context of the roster key's signature over a certificate.
 pub const SESSION_CONTEXT: &str = "session-certificate";
+/// Context of the session key's signature when a certificate is shown.
+pub const OPENING_CONTEXT: &str = "session-opening";
 /// Bytes of a session's public key: SEC1 compressed P-256 point.
 pub const SESSION_PUBLIC_LEN: usize = 33;
 /// Bytes of a session's signature: r ‖ s (IEEE P1363, what WebCrypto speaks).
@@ -80,6 +82,21 @@ pub struct SignedCertificate {
     /// ECDSA P-384.
     #[n(1)]
     pub signature: Signature,
+}
+
+/// A certificate as it is shown to scribe: with the session key's own signature over a nonce of scribe, so that a copy of
+/// it opens nothing a second time, and nobody gets a key certified that he does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Opening {
+    /// The certificate.
+    #[n(0)]
+    pub certified: SignedCertificate,
+    /// From scribe, used once.
+    #[n(1)]
+    pub nonce: Nonce,
+    /// By the session key over (certificate, nonce) under [`OPENING_CONTEXT`].
+    #[n(2)]
+    pub possession: SessionSignature,
 }
 
 /// Proof that a certificate was good when it was shown. Whether its signer is still in office is asked of the roster
@@ -283,6 +300,29 @@ impl SignedCertificate {
         roster_key.verify(SESSION_CONTEXT, &canonical::encode(&self.certificate), &self.signature)?;
         Ok(Session { id: session.id(), key, signer, vm, not_after, channels })
     }
+}
+
+impl Opening {
+    /// Shows a certificate; the client's side.
+    pub fn new(rng: &mut impl CryptoRng, certified: SignedCertificate, nonce: Nonce, key: &SessionKey) -> Self {
+        let possession = key.sign(rng, OPENING_CONTEXT, &opening_bytes(&certified.certificate, nonce));
+        Self { certified, nonce, possession }
+    }
+
+    /// Checks the certificate and who shows it; whether the nonce is good is asked before.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn verify(&self, vm: VmId, roster_key: &UserPublic, now: UtcNanos) -> Result<Session, SessionError> {
+        let session = self.certified.verify(vm, roster_key, now)?;
+        let shown = opening_bytes(&self.certified.certificate, self.nonce);
+        session.verify(OPENING_CONTEXT, &shown, &self.possession)?;
+        Ok(session)
+    }
+}
+
+fn opening_bytes(certificate: &SessionCertificate, nonce: Nonce) -> Vec<u8> {
+    canonical::encode(&(certificate, nonce))
 }
 
 impl Session {

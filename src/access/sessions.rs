@@ -8,6 +8,7 @@
 //!  admitted ── proof ──▶ channel opened ── proofs ──▶ ended (by the page, or silent longest when one too many opens)
 //!     │                                                  │ a copy: lock if its answer was acknowledged, else refused
 //!     ├── LockReason in any channel ──▶ locked: 423 for everything, until the roster key certifies a new session key
+//!     ├── logout, key out of office ──▶ ended: 401, and this session key is never admitted again
 //!     └── not_after ──▶ gone: 401
 //! ```
 //! Restart of scribe: all this is memory. Every start draws a new [`BootEpoch`]; a proof for an older one gets
@@ -20,10 +21,14 @@ use crate::session::{Session, SessionId};
 use crate::window::{Arrival, LockReason, Window};
 use peri_domain::limits::{CHANNELS_MAX, SESSIONS_MAX};
 use peri_domain::{Fingerprint, Nonce, UtcNanos};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Sessions of one roster key: nobody takes more than a 64th of all, so that no account shuts the others out.
 const OF_ONE_KEY_MAX: usize = SESSIONS_MAX / 64;
+
+/// Ended sessions remembered until their time is over: an hour of two logins a second, under a megabyte. Beyond that the
+/// one that is over soonest goes; whoever would come back with it needs its session key and a nonce.
+const ENDED_MAX: usize = 8_192;
 
 /// What to do with a genuine request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +72,9 @@ pub enum AdmitError {
     /// Its key was locked.
     #[error("this session was locked because somebody copied it; log in again with a new session key")]
     Locked,
+    /// It was ended.
+    #[error("this session was ended; log in again with a new session key")]
+    Ended,
     /// This person has too many.
     #[error("you have {OF_ONE_KEY_MAX} sessions already; log out elsewhere, or wait until one ends")]
     Yours,
@@ -84,7 +92,7 @@ struct Channel {
 
 struct State {
     /// `None` for a lock from an earlier life.
-    signer: Option<Fingerprint>,
+    session: Option<Session>,
     not_after: UtcNanos,
     at_once: usize,
     locked: bool,
@@ -95,6 +103,7 @@ struct State {
 pub struct Sessions {
     boot: BootEpoch,
     sessions: HashMap<SessionId, State>,
+    ended: BTreeSet<(UtcNanos, SessionId)>,
     notes: Vec<Note>,
     uses: u64,
 }
@@ -103,7 +112,7 @@ impl Sessions {
     /// At the start of scribe; `boot` is freshly drawn.
     #[must_use]
     pub fn new(boot: BootEpoch) -> Self {
-        Self { boot, sessions: HashMap::new(), notes: Vec::new(), uses: 0 }
+        Self { boot, sessions: HashMap::new(), ended: BTreeSet::new(), notes: Vec::new(), uses: 0 }
     }
 
     /// The epoch that clients sign for.
@@ -114,7 +123,7 @@ impl Sessions {
 
     /// A session that was locked in an earlier life of scribe.
     pub fn restore_locked(&mut self, session: SessionId, not_after: UtcNanos) {
-        let state = State { signer: None, not_after, at_once: 0, locked: true, channels: HashMap::new() };
+        let state = State { session: None, not_after, at_once: 0, locked: true, channels: HashMap::new() };
         self.sessions.insert(session, state);
     }
 
@@ -128,18 +137,37 @@ impl Sessions {
         match self.sessions.get(&session.id()) {
             Some(state) if state.locked => return Err(AdmitError::Locked),
             Some(_) => return Ok(()),
+            None if self.ended.contains(&(session.not_after(), session.id())) => return Err(AdmitError::Ended),
             None if self.sessions.len() >= SESSIONS_MAX => return Err(AdmitError::Full),
             None => {}
         }
-        let signer = Some(session.signer());
-        if self.sessions.values().filter(|state| state.signer == signer).count() >= OF_ONE_KEY_MAX {
+        let same_key = |state: &&State| state.signer() == Some(session.signer());
+        if self.sessions.values().filter(same_key).count() >= OF_ONE_KEY_MAX {
             return Err(AdmitError::Yours);
         }
-        let at_once = usize::from(session.channels());
+        let (id, at_once) = (session.id(), usize::from(session.channels()));
         let not_after = session.not_after();
-        let state = State { signer, not_after, at_once, locked: false, channels: HashMap::new() };
-        self.sessions.insert(session.id(), state);
+        let session = Some(session.clone());
+        let state = State { session, not_after, at_once, locked: false, channels: HashMap::new() };
+        self.sessions.insert(id, state);
         Ok(())
+    }
+
+    /// A session that was admitted in this life and is not over: what a proof is checked against. Locked ones too.
+    #[must_use]
+    pub fn session(&self, id: SessionId, now: UtcNanos) -> Option<&Session> {
+        self.sessions.get(&id).filter(|state| now < state.not_after)?.session.as_ref()
+    }
+
+    /// Sessions that live, each with the roster key behind it.
+    pub fn live(&self) -> impl Iterator<Item = (SessionId, Fingerprint)> + '_ {
+        let live = self.sessions.iter().filter(|(_, state)| !state.locked);
+        live.filter_map(|(id, state)| Some((*id, state.signer()?)))
+    }
+
+    /// Locked sessions and when their time is over: to be kept until then.
+    pub fn locked(&self) -> impl Iterator<Item = (SessionId, UtcNanos)> + '_ {
+        self.sessions.iter().filter(|(_, state)| state.locked).map(|(id, state)| (*id, state.not_after))
     }
 
     /// A genuine request. `fresh` is a nonce never used before.
@@ -197,7 +225,22 @@ impl Sessions {
         }
     }
 
-    /// Locks from elsewhere: the person says so, or the key is revoked. Final like any lock.
+    /// The session is over before its time: logout, or its roster key is out of office. It is never admitted again, and a
+    /// locked one stays locked. `false` when there was none.
+    pub fn end(&mut self, session: SessionId) -> bool {
+        if self.sessions.get(&session).is_none_or(|state| state.locked) {
+            return false;
+        }
+        let Some(mut state) = self.sessions.remove(&session) else { return false };
+        end_all(&mut state, session, &mut self.notes);
+        self.ended.insert((state.not_after, session));
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_first();
+        }
+        true
+    }
+
+    /// Locks from elsewhere: the person says so. Final like any lock.
     pub fn lock(&mut self, session: SessionId) {
         if let Some(state) = self.sessions.get_mut(&session) {
             state.locked = true;
@@ -208,6 +251,9 @@ impl Sessions {
 
     /// Forgets sessions past their end: their proofs are refused by time from then on.
     pub fn sweep(&mut self, now: UtcNanos) {
+        while self.ended.first().is_some_and(|(not_after, _)| *not_after <= now) {
+            self.ended.pop_first();
+        }
         let notes = &mut self.notes;
         self.sessions.retain(|id, state| {
             let lives = now < state.not_after;
@@ -221,6 +267,12 @@ impl Sessions {
     /// Unresolved copies since the last call; at most one for each request that was open in a channel that ended.
     pub fn take_notes(&mut self) -> Vec<Note> {
         core::mem::take(&mut self.notes)
+    }
+}
+
+impl State {
+    fn signer(&self) -> Option<Fingerprint> {
+        self.session.as_ref().map(Session::signer)
     }
 }
 

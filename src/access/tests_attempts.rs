@@ -14,7 +14,7 @@ fn at(secs: i64) -> UtcNanos {
 }
 
 fn stranger<'a>(name: &'a str, source: &str) -> Attempt<'a> {
-    Attempt::Stranger { name, source: source.parse().unwrap() }
+    Attempt::Stranger { name, source: Some(source.parse().unwrap()) }
 }
 
 fn v4(n: u32) -> IpAddr {
@@ -24,14 +24,16 @@ fn v4(n: u32) -> IpAddr {
 #[test]
 fn ten_thousand_parallel_guesses_cost_one_hash() {
     let mut all = attempts(1_000);
-    let hashes = (0..10_000).filter(|n| all.reserve(Attempt::Stranger { name: "anna", source: v4(*n) }, at(0)).is_ok());
+    let hashes =
+        (0..10_000).filter(|n| all.reserve(Attempt::Stranger { name: "anna", source: Some(v4(*n)) }, at(0)).is_ok());
     assert_eq!(hashes.count(), 1, "one name from 10,000 addresses");
     let mut all = attempts(1_000);
     let names: Vec<_> = (0..10_000).map(|n| format!("user{n}")).collect();
     let hashes = names.iter().filter(|name| all.reserve(stranger(name, "192.0.2.1"), at(0)).is_ok()).count();
     assert_eq!(hashes, 1, "10,000 names from one address");
     let hashes = names.iter().enumerate().filter(|(n, name)| {
-        let source = format!("2001:db8:1:{n:x}::1").parse().unwrap();
+        let source: IpAddr = format!("2001:db8:1:{n:x}::1").parse().unwrap();
+        let source = Some(source);
         all.reserve(Attempt::Stranger { name, source }, at(100)).is_ok()
     });
     assert_eq!(hashes.count(), 1, "10,000 names from 10,000 networks of one site");
@@ -117,7 +119,7 @@ fn a_known_device_gets_in_whatever_strangers_do() {
     let mut all = attempts(4);
     let device = Attempt::Known(Hash([1; 32]));
     for n in 0..10_000_u32 {
-        let _ = all.reserve(Attempt::Stranger { name: "anna", source: v4(n) }, at(i64::from(n)));
+        let _ = all.reserve(Attempt::Stranger { name: "anna", source: Some(v4(n)) }, at(i64::from(n)));
     }
     let ticket = all.reserve(device, at(10_000)).unwrap();
     all.succeeded(ticket);
@@ -159,7 +161,7 @@ fn pushing_entries_out_frees_neither_the_victim_nor_the_attacker() {
     }
     for n in 0..5_000_u32 {
         let (name, time) = (format!("flood{n}"), now - 500 + i64::from(n / 20));
-        let _ = all.reserve(Attempt::Stranger { name: &name, source: v4(n << 8) }, at(time));
+        let _ = all.reserve(Attempt::Stranger { name: &name, source: Some(v4(n << 8)) }, at(time));
         assert!(all.strangers.tallies.len() <= 8 && all.strangers.order.len() <= 8);
     }
     let early = all.reserve(stranger("anna", "198.51.100.1"), at(now - 250)).unwrap_err();
@@ -180,7 +182,7 @@ proptest! {
         for (name, source, pause, right) in script {
             now += pause / 10;
             let name = format!("user{name}");
-            let attempt = Attempt::Stranger { name: &name, source: v4(source) };
+            let attempt = Attempt::Stranger { name: &name, source: Some(v4(source)) };
             // Whatever the small table lets through is let through, and counted, by perfect memory.
             if let Ok(ticket) = small.reserve(attempt, at(now)) {
                 let twin = perfect.reserve(attempt, at(now));
@@ -195,4 +197,13 @@ proptest! {
         let restored = Attempts::from_bytes(AttemptKey::from_bytes([7; 32]), &small.to_bytes()).unwrap();
         prop_assert_eq!(restored.to_bytes(), small.to_bytes());
     }
+}
+
+#[test]
+fn where_the_source_tells_nothing_only_the_name_is_counted() {
+    let mut all = Attempts::new(AttemptKey::from_bytes([1; 32]));
+    let here = |name| Attempt::Stranger { name, source: None };
+    assert_eq!(all.reserve(here("anna"), at(0)).unwrap().records().count(), 1);
+    assert!(all.reserve(here("anna"), at(0)).is_err());
+    assert!(all.reserve(here("bert"), at(0)).is_ok());
 }

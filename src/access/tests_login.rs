@@ -8,8 +8,8 @@ use peri_seal::rng;
 use peri_seal::userkey::{DeviceSecret, RecoveryCode};
 use std::collections::HashMap;
 
-const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+const THERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1)));
 
 /// Compares in clear and counts.
 #[derive(Default)]
@@ -73,7 +73,7 @@ fn world() -> World {
         password: way(&AuthKey::from_bytes([1; 32]), device().lane_key(), b"by password"),
         recovery: Some(way(&code().auth_key(), code().lane_key(), b"by code")),
     };
-    let door = Door::new(SaltKey::from_bytes([2; 32]), &hash, &mut rng::system()).unwrap();
+    let door = Door::new(SaltKey::from_bytes([2; 32]), "nobody".into());
     let book = Book { accounts: HashMap::from([("anna".into(), anna)]), durable: true };
     World { hash, door, attempts: Attempts::new(AttemptKey::from_bytes([3; 32])), book }
 }
@@ -93,7 +93,7 @@ fn recovery() -> LoginRequest {
 }
 
 impl World {
-    fn login(&mut self, request: &LoginRequest, source: IpAddr, now: i64) -> Result<LoggedIn, LoginError> {
+    fn login(&mut self, request: &LoginRequest, source: Option<IpAddr>, now: i64) -> Result<LoggedIn, LoginError> {
         let pending = self.door.begin(request, source, &self.book, &mut self.attempts, at(now))?;
         let compared = pending.run(&self.hash)?;
         self.door.finish(compared, &mut self.book, &mut self.attempts)
@@ -208,4 +208,14 @@ fn argon2id_hashes_are_phc_and_weak_or_ruinous_ones_are_refused() {
     }
     let short: String = phc.rsplit_once('$').map(|(head, tail)| format!("{head}${}", &tail[..24])).unwrap();
     assert!(Argon2id::SMALL.verify(&key, &short).is_err());
+}
+
+#[test]
+fn the_hash_of_nobody_is_checked_like_any_and_no_key_has_it() {
+    let nobody = Argon2id::SMALL.nobody(&mut rng::system());
+    let key = AuthKey::from_bytes([1; 32]);
+    assert_eq!(Argon2id::SMALL.verify(&key, &nobody), Ok(false));
+    let somebody = Argon2id::SMALL.hash(&key, &[2; 16]).unwrap();
+    assert_eq!(nobody.len(), somebody.len());
+    assert_eq!(nobody[..30], somebody[..30], "algorithm, version and costs");
 }

@@ -65,3 +65,19 @@ fn a_session_signature_holds_for_its_message_context_and_key_only() {
     let again = SessionKey::from_secret_bytes(&one.to_secret_bytes()).unwrap();
     assert_eq!(again.public(), one.public());
 }
+
+#[test]
+fn a_certificate_is_shown_by_the_holder_of_the_session_key_for_one_nonce_only() {
+    let user = KeyPair::generate(&mut rng::system());
+    let (mine, thiefs) = (SessionKey::generate(&mut rng::system()), SessionKey::generate(&mut rng::system()));
+    let certified = SignedCertificate::issue(VM, &user, mine.public(), at(-10), at(3600), 4);
+    let shown = Opening::new(&mut rng::system(), certified.clone(), Nonce([1; 16]), &mine);
+    assert_eq!(shown.verify(VM, user.public(), NOW).unwrap().id(), mine.public().id());
+    let copied = Opening { nonce: Nonce([2; 16]), ..shown.clone() };
+    assert!(matches!(copied.verify(VM, user.public(), NOW), Err(SessionError::Proof)));
+    let stolen = Opening::new(&mut rng::system(), certified, Nonce([1; 16]), &thiefs);
+    assert!(matches!(stolen.verify(VM, user.public(), NOW), Err(SessionError::Proof)));
+    let later = SignedCertificate::issue(VM, &user, mine.public(), at(-10), at(3601), 4);
+    let moved = Opening { certified: later, ..shown };
+    assert!(matches!(moved.verify(VM, user.public(), NOW), Err(SessionError::Proof)));
+}

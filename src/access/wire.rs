@@ -1,16 +1,19 @@
-//! What travels between a client and the appliance: frames, signed requests, answers.
+//! What travels between a client and the appliance: frames, requests with their proofs, answers.
 //!
 //! A frame is a 32-bit big-endian length and that many bytes of canonical CBOR ([`Ask`] one way, [`Reply`] the other).
 //! Video never travels in CBOR: after [`Reply::Stream`] come [`Reply::Chunk`]s of sealed segment bytes and one
 //! [`Reply::End`]. All types here are read from outside, so all are bounded and strict.
 
+use crate::invite::{InvitationId, Redemption};
+use crate::login::{LoginRequest, Prelogin};
+use crate::proof::{BootEpoch, Proof, ProofError, RequestLine};
+use crate::session::Opening;
+use crate::setting::SignedSetting;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use peri_domain::{Action, CameraId, EpochNo, Fingerprint, Hash, Nonce, UtcNanos, VmId};
-use peri_seal::keys::{KeyPair, Signature, SigningKey, UserPublic};
+use peri_domain::{AccountId, Action, CameraId, EpochNo, Hash, Nonce, UtcNanos, VmId};
+use peri_seal::keys::{Signature, SigningKey, UserPublic};
 
-/// Context of request signatures: no signature made for anything else can pass as a request.
-pub const REQUEST_CONTEXT: &str = "peri/v1/request";
 /// Context of the birth certificate's signature by the device key.
 pub const BIRTH_CONTEXT: &str = "peri/v1/birth";
 
@@ -18,6 +21,8 @@ pub const BIRTH_CONTEXT: &str = "peri/v1/birth";
 pub const FRAME_MAX: usize = 1024 * 1024 + 64;
 /// Longest [`Reply::Chunk`].
 pub const CHUNK_MAX: usize = 1024 * 1024;
+/// [`Problem::code`] of a request whose session scribe does not know: it restarted, or the session is over.
+pub const SESSION_UNKNOWN: &str = "session_unknown";
 /// Epochs of one [`OpenBody`]: 32 sealed X of 1.7 KiB each fit a message between roles.
 pub const OPEN_EPOCHS_MAX: usize = 24;
 
@@ -31,7 +36,7 @@ pub enum Ask {
         #[cbor(n(0), with = "minicbor::bytes")]
         nonce: [u8; 32],
     },
-    /// A nonce for the next request; answered by a CBOR [`Nonce`] of 16 bytes.
+    /// A nonce for the next opening of a session; answered by a CBOR [`Nonce`] of 16 bytes.
     #[n(1)]
     Nonce,
     /// A self-contained signed roster statement (`peri_roster::Statement` bytes). Needs no signed request around it:
@@ -42,12 +47,27 @@ pub enum Ask {
         #[n(0)]
         statement: ByteVec,
     },
-    /// A request signed by a roster key.
+    /// A session begins, or is shown again to a scribe that restarted; answered by [`SessionOpened`].
     #[n(3)]
-    Signed(#[n(0)] SignedRequest),
+    Open(#[n(0)] Opening),
+    /// A request in a session.
+    #[n(4)]
+    Request(#[n(0)] Request),
+    /// How to stretch a password; answered by [`peri_seal::userkey::PasswordParameters`], whether anybody has the name or not.
+    #[n(5)]
+    Prelogin(#[n(0)] Prelogin),
+    /// A login; answered by [`LoggedInPage`].
+    #[n(6)]
+    Login(#[n(0)] LoginRequest),
+    /// Sets the login of an account; answered by CBOR null.
+    #[n(7)]
+    Set(#[n(0)] SignedSetting),
+    /// Redeems an invitation; answered by [`RedeemedPage`].
+    #[n(8)]
+    Redeem(#[n(0)] Redemption),
 }
 
-/// What a signed request asks for; its body is the CBOR of the type named here.
+/// What a request asks for; its body is the CBOR of the type named here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Method {
@@ -70,56 +90,87 @@ pub enum Method {
     /// Body [`LedgerBody`], answer [`LedgerPage`]. Auditors and custodians.
     #[n(5)]
     Ledger,
+    /// Empty body (CBOR null), answer CBOR null: the session ends.
+    #[n(6)]
+    Logout,
+    /// Body [`crate::invite::Offer`], answer CBOR null: invites somebody. Whoever is in office; it gives no right.
+    #[n(7)]
+    Offer,
+    /// Body [`InvitationBody`], answer [`InvitationPage`]: what became of an invitation of one's own.
+    #[n(8)]
+    Invitation,
+    /// Body [`InvitationBody`], answer CBOR null: takes an unused invitation back.
+    #[n(9)]
+    Withdraw,
 }
 
-/// A request under the roster key of its signer.
+impl Method {
+    /// How the request line of this method reads under a proof.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Roster => "/v1/roster",
+            Self::Segments => "/v1/segments",
+            Self::Open => "/v1/open",
+            Self::Fetch => "/v1/fetch",
+            Self::Health => "/v1/health",
+            Self::Ledger => "/v1/ledger",
+            Self::Logout => "/v1/logout",
+            Self::Offer => "/v1/offer",
+            Self::Invitation => "/v1/invitation",
+            Self::Withdraw => "/v1/withdraw",
+        }
+    }
+}
+
+/// A request in a session. Method and body as the proof covers them; the VM and the asker's key are the session's.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct SignedRequest {
-    /// The VM meant: a request for one VM is nothing to another.
-    #[n(0)]
-    pub vm: VmId,
+pub struct Request {
     /// What is asked.
-    #[n(1)]
+    #[n(0)]
     pub method: Method,
     /// CBOR of the method's body type; at most 16 KiB.
-    #[n(2)]
+    #[n(1)]
     pub body: ByteVec,
-    /// From [`Ask::Nonce`], used once.
+    /// Who asks, and that it is fresh.
+    #[n(2)]
+    pub proof: Proof,
+}
+
+/// What a proof for this method and body signs.
+///
+/// # Errors
+/// Never for the methods there are.
+pub fn request_line(method: Method, body: &[u8]) -> Result<RequestLine<'static>, ProofError> {
+    RequestLine::new("POST", method.path(), body)
+}
+
+/// Answer to [`Ask::Open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SessionOpened {
+    /// The life of scribe that proofs are for.
+    #[n(0)]
+    pub boot: BootEpoch,
+    /// The appliance's clock.
+    #[n(1)]
+    pub now: UtcNanos,
+}
+
+/// Why a request was not executed although its proof is good (HTTP 409); the next proof says what the client saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Conflict {
+    /// It came before: a connection that broke, or somebody who copied it. The client's next proof reports this nonce.
+    #[n(0)]
+    Copy(#[n(0)] Nonce),
+    /// The client said before that it is dead.
+    #[n(1)]
+    GivenUp,
+    /// Scribe restarted: sign again in a new channel under this epoch.
+    #[n(2)]
+    Resync(#[n(0)] BootEpoch),
+    /// This channel has ended: go on in a new one.
     #[n(3)]
-    pub nonce: Nonce,
-    /// Fingerprint of the signer's [`UserPublic`].
-    #[n(4)]
-    pub signer: Fingerprint,
-    /// ECDSA P-384 over the CBOR of (vm, method, SHA-256 of body, nonce, signer) under [`REQUEST_CONTEXT`].
-    #[n(5)]
-    pub signature: Signature,
-}
-
-impl SignedRequest {
-    /// Signs a request.
-    #[must_use]
-    pub fn sign(vm: VmId, method: Method, body: Vec<u8>, nonce: Nonce, signer: Fingerprint, key: &SigningKey) -> Self {
-        let signature = key.sign(REQUEST_CONTEXT, &signed_bytes(vm, method, &body, nonce, signer));
-        Self { vm, method, body: body.into(), nonce, signer, signature }
-    }
-
-    /// Whether the signature is `public`'s and `public` is the signer named.
-    #[must_use]
-    pub fn is_signed_by(&self, public: &UserPublic) -> bool {
-        public.fingerprint() == self.signer
-            && public
-                .verify(
-                    REQUEST_CONTEXT,
-                    &signed_bytes(self.vm, self.method, &self.body, self.nonce, self.signer),
-                    &self.signature,
-                )
-                .is_ok()
-    }
-}
-
-fn signed_bytes(vm: VmId, method: Method, body: &[u8], nonce: Nonce, signer: Fingerprint) -> Vec<u8> {
-    let body_hash = peri_seal::digest::hash("request-body", &[body]);
-    minicbor::to_vec((vm, method, body_hash, nonce, signer)).expect("encoding into a Vec cannot fail")
+    ChannelEnded,
 }
 
 /// The appliance's frame.
@@ -128,7 +179,7 @@ pub enum Reply {
     /// CBOR of the answer type of the question.
     #[n(0)]
     Answer(#[n(0)] ByteVec),
-    /// Refused or failed, with cause and remedy.
+    /// Refused or failed, with cause and remedy. To a request in a session this is an answer like any: it was taken up.
     #[n(1)]
     Problem(#[n(0)] Problem),
     /// Sealed bytes follow; `length` is the number known now (a running segment may grow).
@@ -144,6 +195,13 @@ pub enum Reply {
     /// The stream is complete.
     #[n(4)]
     End,
+    /// The request was never taken up: portal could not pass it on, or its session is unknown, over or locked. A failure
+    /// in the terms of a proof's reports, never an answer.
+    #[n(5)]
+    NotTaken(#[n(0)] Problem),
+    /// The proof is good, and the request was not executed.
+    #[n(6)]
+    Conflict(#[n(0)] Conflict),
 }
 
 /// A refusal or failure in the terms of RFC 9457.
@@ -162,12 +220,22 @@ pub struct Problem {
     /// Cause and remedy.
     #[n(3)]
     pub detail: String,
+    /// For 429 and 503: seconds after which another attempt may do better.
+    #[n(4)]
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A problem from its four parts.
     pub fn new(status: u16, code: &str, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, code: code.into(), title: title.into(), detail: detail.into() }
+        Self { status, code: code.into(), title: title.into(), detail: detail.into(), retry_after_s: None }
+    }
+
+    /// With the time after which another attempt may do better.
+    #[must_use]
+    pub const fn retry_after(mut self, secs: u64) -> Self {
+        self.retry_after_s = Some(secs);
+        self
     }
 }
 
@@ -222,6 +290,47 @@ impl BirthCertificate {
         let bare = Self { signature: Signature([0; 96]), ..self.clone() };
         minicbor::to_vec(bare).expect("encoding into a Vec cannot fail")
     }
+}
+
+/// Answer to [`Ask::Login`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedInPage {
+    /// Whose login it is.
+    #[n(0)]
+    pub account: AccountId,
+    /// Canonical `peri_seal::userkey::WrappedUserKey`, for the client to open.
+    #[n(1)]
+    pub wrapped: ByteVec,
+}
+
+/// Answer to [`Ask::Redeem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct RedeemedPage {
+    /// The account that the key will be proposed for.
+    #[n(0)]
+    pub account: AccountId,
+}
+
+/// Body of [`Method::Invitation`] and [`Method::Withdraw`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct InvitationBody {
+    /// The invitation.
+    #[n(0)]
+    pub id: InvitationId,
+}
+
+/// Answer to [`Method::Invitation`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct InvitationPage {
+    /// The account that it is for.
+    #[n(0)]
+    pub account: AccountId,
+    /// First instant at which it is void.
+    #[n(1)]
+    pub not_after: UtcNanos,
+    /// The key that was enrolled; compare its ten words with the invited one before it is entered anywhere.
+    #[n(2)]
+    pub key: Option<UserPublic>,
 }
 
 /// Body of [`Method::Roster`].
@@ -358,7 +467,7 @@ pub struct SealedX {
     /// The epoch.
     #[n(0)]
     pub epoch: EpochNo,
-    /// `peri_seal::wrap::seal_x` output, bound to this request's nonce.
+    /// `peri_seal::wrap::seal_x` output, bound to this request ([`Proof::request_id`]).
     #[n(1)]
     pub sealed: ByteVec,
 }
@@ -466,10 +575,4 @@ where
         Ok(again) if again == bytes => Ok(value),
         _ => Err(minicbor::decode::Error::message("not in canonical form")),
     }
-}
-
-/// Signs a request for a whole [`KeyPair`].
-#[must_use]
-pub fn sign_request(vm: VmId, method: Method, body: Vec<u8>, nonce: Nonce, who: &KeyPair) -> SignedRequest {
-    SignedRequest::sign(vm, method, body, nonce, who.fingerprint(), who.signing())
 }

@@ -65,6 +65,8 @@ struct Keeper {
     /// The head that was here before, when the log is shorter now: until its statements are back nobody gets a wrap,
     /// since one of them may be a revocation. Recording goes on, shared to the seats.
     missing: Option<Remembered>,
+    /// Why the snapshot in the log spared nothing at this start; told once scribe can enter it.
+    snapshot_unused: Option<String>,
     poller: Poller,
     scribe: Option<ScribeLink>,
     had_scribe: bool,
@@ -88,15 +90,14 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let identity = Identity::load_or_create(&dir, &provisioning)?;
     let (log, accepted) = RosterLog::open(&dir)?;
     let clock = SystemClock;
-    let mut roster_set = RosterSet::new(Anchor {
+    let anchor = Anchor {
         vm: identity.vm,
         claim_key,
         provisioning: identity.provisioning,
         device: identity.device.fingerprint(),
-    });
+    };
     // What does not verify any more is left out; the remembered head then shows that something is missing.
-    let accepted: Vec<Vec<u8>> =
-        accepted.into_iter().filter(|statement| roster_set.insert(statement).is_ok()).collect();
+    let (roster_set, accepted, snapshot_unused) = files::read_roster(anchor, accepted);
     let mut time = Time::open(&dir, &clock);
     let roster = roster_set.verify(time.now(&clock));
     let missing = Remembered::read(&dir)?.filter(|before| !before.is_within(&roster_set));
@@ -114,6 +115,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         time,
         dir,
         missing,
+        snapshot_unused,
         poller,
         scribe: None,
         had_scribe: false,
@@ -353,6 +355,9 @@ impl Keeper {
     }
 
     fn compare_with_database(&mut self, head: Hash, len: u64) {
+        if let Some(why) = self.snapshot_unused.take() {
+            self.event(EntryType::RosterAlarm, None, why);
+        }
         if let Some(missing) = &self.missing {
             let text = format!(
                 "keeper's roster lost statements: {} of {} are left; until they are back, nobody gets a wrap and \

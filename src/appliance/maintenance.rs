@@ -228,12 +228,9 @@ fn retention(config: &Config, db: &mut Db, vm: VmId, now: UtcNanos) -> anyhow::R
             _ => None,
         });
     let decided = genesis.map_or(peri_domain::limits::RETENTION_DEFAULT, |genesis| {
-        let mut set = RosterSet::new(Anchor { vm, claim_key, provisioning, device: genesis.device.fingerprint() });
-        for statement in &statements {
-            // What does not verify changes nothing, as at keeper.
-            let _ = set.insert(statement);
-        }
-        set.verify(now).retention()
+        let anchor = Anchor { vm, claim_key, provisioning, device: genesis.device.fingerprint() };
+        // What does not verify changes nothing, as at keeper.
+        RosterSet::read(anchor, &statements).set.verify(now).retention()
     });
     Ok(crate::scribe::retention_in_force(Duration::from_secs(config.timing.retention_secs.into()), decided))
 }

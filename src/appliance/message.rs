@@ -1,5 +1,4 @@
-//! Every message that two roles exchange, as types: one enum per direction of a link, bounded by
-//! `limits::MESSAGE_MAX`, decoded strictly.
+//! Every message that two roles exchange: one enum per direction of a link, bounded by `limits::MESSAGE_MAX`, strict.
 //!
 //! What does not belong here cannot be said between roles. Note what is absent: no message carries plaintext video, E
 //! or a private key, none to or from portal carries K or X in clear, and no path of a file travels, only descriptors.
@@ -11,7 +10,7 @@ mod start;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 pub use notice::Notice;
-use peri_access::wire::{Ask, Problem};
+use peri_access::wire::{Ask, Conflict, Problem};
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos, VmId};
 use peri_seal::keys::UserPublic;
 pub use secret::{SecretBytes, SecretText};
@@ -577,5 +576,25 @@ pub enum ScribeToPortal {
         /// Number of the question.
         #[n(0)]
         id: u64,
+    },
+    /// A request that was never taken up: see `Reply::NotTaken`.
+    #[n(4)]
+    NotTaken {
+        /// Number of the question.
+        #[n(0)]
+        id: u64,
+        /// For the client.
+        #[n(1)]
+        problem: Problem,
+    },
+    /// A request with a good proof that was not executed.
+    #[n(5)]
+    Conflict {
+        /// Number of the question.
+        #[n(0)]
+        id: u64,
+        /// For the client.
+        #[n(1)]
+        conflict: Conflict,
     },
 }

@@ -14,6 +14,7 @@ use crate::boot::{self, Control, Reporter};
 use crate::message::{Order, Peer, PortalToScribe, Report, ScribeToPortal, Start};
 use crate::walls;
 use frames::{read_frame, write_chunk, write_frame};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use peri_access::wire::{Ask, CHUNK_MAX, Problem, Reply, decode_strict};
 use peri_domain::UtcNanos;
@@ -23,7 +24,7 @@ use peri_sandbox::clock::{Clock, SystemClock};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +111,8 @@ fn receive(channel: &Channel, shared: &Shared) {
         let id = match &message {
             ScribeToPortal::Answer { id, .. }
             | ScribeToPortal::Problem { id, .. }
+            | ScribeToPortal::NotTaken { id, .. }
+            | ScribeToPortal::Conflict { id, .. }
             | ScribeToPortal::Stream { id, .. }
             | ScribeToPortal::Closed { id } => *id,
         };
@@ -136,7 +139,7 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             Ok(place) => place,
             Err(problem) => {
                 // The buffer of a new connection takes it at once.
-                let _ = write_frame(&mut stream, &shared.clock, &Reply::Problem(problem));
+                let _ = write_frame(&mut stream, &shared.clock, &Reply::NotTaken(problem));
                 continue;
             }
         };
@@ -191,7 +194,7 @@ fn serve(stream: &mut UnixStream, shared: &Shared) -> io::Result<()> {
             Ok(ask) => ask,
             Err(error) => {
                 let problem = Problem::new(400, "malformed", "This frame is not a request", error.to_string());
-                return write_frame(stream, &shared.clock, &Reply::Problem(problem));
+                return write_frame(stream, &shared.clock, &Reply::NotTaken(problem));
             }
         };
         answer(stream, shared, ask)?;
@@ -215,8 +218,13 @@ fn converse(
     ask: Ask,
     receiver: &Receiver<FromScribe>,
 ) -> io::Result<()> {
+    // Nobody waits for the answer any more, and the client's next request may say so already: passed on now, it could
+    // look like somebody's copy.
+    if is_over(stream)? {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let away = || {
-        Reply::Problem(Problem::new(
+        Reply::NotTaken(Problem::new(
             503,
             "scribe_away",
             "The appliance cannot answer just now",
@@ -233,6 +241,12 @@ fn converse(
         Ok((ScribeToPortal::Problem { problem, .. }, _)) => {
             write_frame(stream, &shared.clock, &Reply::Problem(problem))
         }
+        Ok((ScribeToPortal::NotTaken { problem, .. }, _)) => {
+            write_frame(stream, &shared.clock, &Reply::NotTaken(problem))
+        }
+        Ok((ScribeToPortal::Conflict { conflict, .. }, _)) => {
+            write_frame(stream, &shared.clock, &Reply::Conflict(conflict))
+        }
         Ok((ScribeToPortal::Stream { offset, end, follow_until, .. }, Some(fd))) => {
             write_frame(stream, &shared.clock, &Reply::Stream { length: end.saturating_sub(offset) })?;
             pump(stream, shared, &File::from(fd), offset..end, follow_until, receiver)?;
@@ -242,6 +256,13 @@ fn converse(
             write_frame(stream, &shared.clock, &away())
         }
     }
+}
+
+/// Whether the client has hung up.
+fn is_over(stream: &UnixStream) -> io::Result<bool> {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLHUP)];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].any().unwrap_or(false))
 }
 
 /// Streams sealed bytes: those of the range, which are durable; or, following, also those that are written and not

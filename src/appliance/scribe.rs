@@ -1,15 +1,16 @@
 //! scribe: the database, X, the ledger and its keys; no E, no network.
 //!
-//! One thread owns everything. It draws X and opens segment files for keeper, takes progress from recorders, answers
-//! portal's questions after checking signature, nonce and grant itself, and erases what is past its time. It waits for
+//! One thread owns everything; one beside it hashes logins. It draws X and opens segment files for keeper, takes progress from recorders, answers
+//! portal's questions after checking session, proof and grant itself, and erases what is past its time. It waits for
 //! PostgreSQL two seconds at most, once: a server that hangs counts as away until it answers (`peri_store::db`), so
 //! recording goes on whatever becomes of it.
 //!
-//! Order of a disclosure: signature, nonce, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
+//! Order of a disclosure: proof, counter, decision ─● ledger entry durable ─ X sealed to the roster key ─ answer.
 
 mod alarms;
 mod books;
 mod clock;
+mod door;
 mod entries;
 mod erasure;
 mod index;
@@ -19,6 +20,7 @@ mod recording;
 mod recover;
 mod requests;
 mod roster;
+mod sessions;
 mod silence;
 mod tail;
 
@@ -35,7 +37,7 @@ pub(crate) use entries::{EpochDetail, EventDetail};
 use entries::{clean, salt};
 pub(crate) use erasure::retention_in_force;
 use index::Index;
-use peri_access::Nonces;
+use peri_access::session::SessionId;
 use peri_domain::{CameraId, EpochNo, UtcNanos, VmId};
 use peri_ledger::{EntryType, LedgerKeys};
 use peri_roster::{Anchor, Roster, RosterSet, Verified};
@@ -63,7 +65,8 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(20);
 const CONTROL: Token = Token(0);
 const KEEPER: Token = Token(1);
 const PORTAL: Token = Token(2);
-const RECORDERS: u64 = 3;
+const HASHES: Token = Token(3);
+const RECORDERS: u64 = 4;
 
 type KeeperLink = Link<ScribeToKeeper, KeeperToScribe>;
 type PortalLink = Link<ScribeToPortal, PortalToScribe>;
@@ -78,6 +81,14 @@ struct Identity {
 struct Recorder {
     link: RecorderLink,
     token: Token,
+}
+
+/// Somebody who is shown the running epoch.
+struct Follower {
+    portal_id: u64,
+    camera: CameraId,
+    epoch: EpochNo,
+    session: SessionId,
 }
 
 /// A portal question that waits for keeper.
@@ -111,7 +122,8 @@ struct Scribe {
     portal: Option<PortalLink>,
     recorders: BTreeMap<CameraId, Recorder>,
     next_token: u64,
-    nonces: Nonces,
+    talks: sessions::Talks,
+    entrance: door::Entrance,
     index: Index,
     recovery: recover::Recovery,
     quotas: quota::Quotas,
@@ -121,7 +133,7 @@ struct Scribe {
     erasure: erasure::Erasure,
     trouble: prepare::Trouble,
     waiting: HashMap<u64, Waiting>,
-    followers: Vec<(u64, CameraId, EpochNo)>,
+    followers: Vec<Follower>,
     next_question: u64,
     alarms: alarms::Alarms,
 }
@@ -140,14 +152,20 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let state_dir = tpm.next();
     let (dir, store) = (Dir::from_fd(dir, "scribe")?, Dir::from_fd(store, "store")?);
     let rules = walls::scribe(boot::path_of(&dir), boot::path_of(&store), Path::new(&start.database_dir));
+    peri_access::policy::prepare();
+    // Behind the walls no pipe can be made.
+    let hashes = std::io::pipe()?;
     let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Scribe, &rules, start.need_landlock)?;
     let keys_dir = dir.ensure_dir("x", 0o700)?;
     let (xfile, opened) = XFile::open(DiskKeys::new(keys_dir), TpmNv::open(connection, state_dir)?, SLOTS_MIN)?;
     let store = SegmentStore::open(&store)?;
     let (alarms, unread) = alarms::Alarms::open(&dir);
+    let talks = sessions::Talks::open(&dir);
+    let entrance = door::Entrance::start(hashes)?;
     let clock = SystemClock;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
+    poller.add(&entrance, HASHES, Interest::Read)?;
     let mut scribe = Scribe {
         time: SteadyTime::new(&clock, None),
         jumps: JumpDetector::new(&clock, clock::TOLERANCE),
@@ -169,7 +187,8 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         portal: None,
         recorders: BTreeMap::new(),
         next_token: RECORDERS,
-        nonces: Nonces::default(),
+        talks,
+        entrance,
         index: Index::from_files(&store)?,
         recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),
         quotas: quota::Quotas::default(),
@@ -239,6 +258,7 @@ impl Scribe {
                     }
                     KEEPER => self.hear_keeper(),
                     PORTAL => self.hear_portal(),
+                    HASHES => self.hear_worker(),
                     Token(token) => self.hear_recorder(token),
                 }
             }
@@ -359,11 +379,13 @@ impl Scribe {
         }
         if self.books.is_some() {
             self.read_files();
+            self.open_entrance();
         }
         if self.compare_due {
             self.compare_database();
         }
         self.notice_silence(monotonic_now);
+        self.tend_sessions();
         self.sum_up(monotonic_now);
         self.alarms.save_when_due(&self.dir, monotonic_now);
         let late: Vec<u64> = self
@@ -404,7 +426,9 @@ impl Scribe {
             KeeperToScribe::Statement(statement) => self.take_statement(&statement),
             KeeperToScribe::RosterComplete => {
                 self.roster_complete = true;
+                self.load_roster();
                 self.renew_roster();
+                self.end_sessions_out_of_office();
                 self.compare_database();
             }
             KeeperToScribe::Prepare { camera } => self.prepare(camera),

@@ -2,9 +2,12 @@
 //!
 //! What does not belong: what the commands do. Invariant: no secret is ever an argument or an environment variable.
 
-use crate::commands::{account, camera, claim, export, grant, key, ledger, proposal, seat, show, trust, watch};
+use crate::commands::{
+    account, camera, claim, export, grant, invite, key, ledger, post, proposal, rules, seat, show, trust, watch,
+};
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Error};
+use crate::login;
 use crate::ui::Report;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -60,12 +63,26 @@ pub enum Command {
     /// Accounts
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Invite somebody: a link that enrols one key, once
+    #[command(subcommand)]
+    Invite(invite::InviteCommand),
+    /// Use an invitation: make a key in this home and enrol it
+    Enrol(invite::EnrolArgs),
+    /// Fetch a key to a device that knew it, with its password
+    Login(login::LoginArgs),
+    /// Fetch a key to any device, with its printed recovery code
+    Recover(login::RecoverArgs),
     /// Cameras
     #[command(subcommand)]
     Camera(camera::CameraCommand),
     /// Who may look at what, until when
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Posts: one key for the people of a control room
+    #[command(subcommand)]
+    Post(post::PostCommand),
+    /// Propose the protection profile: retention ceiling, who is told what, exceptions; k seats sign
+    Profile(rules::ProfileArgs),
     /// Revoke keys or grants for ever
     Revoke(grant::RevokeArgs),
     /// How long pictures are kept
@@ -102,12 +119,20 @@ pub fn run(command: Command, context: &mut Context) -> Result<Report, Error> {
         Command::Key(command) => key::run(command, context),
         Command::Seat(command) => seat::run(command, context),
         Command::Account(command) => account::run(command, context),
+        Command::Invite(command) => invite::run(command, context),
+        Command::Enrol(args) => invite::enrol(&args, context),
+        Command::Login(args) => login::login(&args, context),
+        Command::Recover(args) => login::recover(&args, context),
         Command::Camera(command) => camera::run(command, context),
         Command::Grant(command) => grant::run(command, context),
+        Command::Post(command) => post::run(command, context),
+        Command::Profile(args) => rules::profile(&args, context),
         Command::Revoke(args) => grant::revoke(args, context),
         Command::Retention(args) => camera::retention(&args, context),
         Command::Proposal(command) => proposal::run(command, context),
         Command::Roster(show::RosterCommand::Show) => show::roster(context),
+        Command::Roster(show::RosterCommand::Snapshot { propose }) => rules::snapshot(&propose, context),
+        Command::Roster(show::RosterCommand::Restore) => rules::restore(context),
         Command::Health => show::health(context),
         Command::Ledger(args) => ledger::run(&args, context),
         Command::Export(args) => export::run(&args, context),

@@ -1,13 +1,26 @@
-//! The connection to an appliance: frames over a Unix socket, the birth certificate, signed requests, sealed streams.
+//! The connection to an appliance: frames over a Unix socket, the birth certificate, requests in sessions, sealed streams.
 //!
-//! What does not belong: which key signs, what the answers mean. Invariants: a frame longer than
-//! [`FRAME_MAX`](wire::FRAME_MAX) is refused before a byte of it is stored; answers are decoded strictly; a broken
-//! connection is never used again (after an error in the middle of a frame the two ends disagree on where they are).
+//! What does not belong: which key certifies, what the answers mean; [`session`] holds the keys and channels. Invariants: a
+//! frame longer than [`FRAME_MAX`](wire::FRAME_MAX) is refused before a byte of it is stored; answers are decoded strictly;
+//! a broken connection is never used again (after an error in the middle of a frame the two ends disagree on where they
+//! are); what became of each request is told to its channel, because the next proof swears to it.
+//!
+//! A session begins with the first request of a roster key and ends with the connection: it says goodbye when it is
+//! dropped. If scribe restarts meanwhile, the session is shown again; what was not executed is asked anew, nothing twice.
+
+mod session;
 
 use minicbor::{Decode, Encode};
-use peri_access::wire::{self, Ask, BirthCertificate, FetchBody, Method, Problem, Reply, decode_strict, sign_request};
-use peri_domain::{Nonce, VmId};
+use peri_access::channel::Outcome;
+use peri_access::proof::Seen;
+use peri_access::wire::{
+    self, Ask, BirthCertificate, Conflict, FetchBody, Method, Problem, Reply, SessionOpened, decode_strict,
+};
+use peri_domain::{Fingerprint, Nonce, VmId};
+use peri_sandbox::clock::{Clock, SystemClock};
 use peri_seal::keys::KeyPair;
+use session::Held;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +28,12 @@ use std::time::Duration;
 
 /// How long an answer may take: the appliance makes an entry durable and seals at most 24 keys before it answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a goodbye may take: a session that is not ended ends by itself.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often one request is asked: scribe restarted, the channel ended, a copy came first. Each happens once at most.
+const ATTEMPTS: usize = 4;
 
 /// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +55,15 @@ pub enum ConnError {
     /// It refuses, and says why.
     #[error(transparent)]
     Refused(#[from] Problem),
+    /// Somebody or something sends our requests before we do.
+    #[error(
+        "copies of this request reached the appliance before it did; somebody may read this connection: nothing was \
+         answered, tell the administrator"
+    )]
+    Copied,
+    /// Too many requests without an answer.
+    #[error(transparent)]
+    Channel(#[from] peri_access::channel::ChannelError),
     /// The certificate is not signed by its own device key over our nonce: replayed or forged.
     #[error(
         "the birth certificate is not signed over this connection's nonce: somebody replays or forges it; do not go on"
@@ -49,18 +77,36 @@ impl ConnError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 3,
-            Self::Unreachable { .. } | Self::Broken(_) | Self::Protocol(_) => 4,
-            Self::Forged => 5,
+            Self::Unreachable { .. } | Self::Broken(_) | Self::Protocol(_) | Self::Channel(_) => 4,
+            Self::Forged | Self::Copied => 5,
         }
     }
 }
 
 /// One connection; questions and answers alternate.
-#[derive(Debug)]
-pub struct Connection<S> {
+pub struct Connection<S: Read + Write> {
     stream: S,
     /// After an error in the middle of a frame or a stream.
     broken: bool,
+    /// Without a limit to its patience: not the way to say goodbye.
+    patient: bool,
+    /// How to come again, for [`Connection::reopen`] and for the goodbye over a connection that broke.
+    again: Option<Box<dyn Fn(Duration) -> std::io::Result<S> + Send + Sync>>,
+    sessions: BTreeMap<(Fingerprint, VmId), Held>,
+}
+
+impl<S: Read + Write> core::fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (broken, sessions) = (self.broken, self.sessions.len());
+        f.debug_struct("Connection").field("broken", &broken).field("sessions", &sessions).finish_non_exhaustive()
+    }
+}
+
+fn connect(path: &Path, timeout: Duration) -> std::io::Result<UnixStream> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
 }
 
 impl Connection<UnixStream> {
@@ -70,17 +116,19 @@ impl Connection<UnixStream> {
     /// [`ConnError::Unreachable`].
     pub fn open(path: &Path) -> Result<Self, ConnError> {
         let unreachable = |source| ConnError::Unreachable { path: path.to_owned(), source };
-        let stream = UnixStream::connect(path).map_err(unreachable)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(unreachable)?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(unreachable)?;
-        Ok(Self::over(stream))
+        let path = path.to_owned();
+        let stream = connect(&path, ANSWER_TIMEOUT).map_err(unreachable)?;
+        let mut connection = Self::over(stream);
+        connection.again = Some(Box::new(move |timeout| connect(&path, timeout)));
+        Ok(connection)
     }
 
     /// Waits for answers as long as the connection stands (live pictures pause while a camera is away).
     ///
     /// # Errors
     /// [`ConnError::Broken`].
-    pub fn wait_for_ever(&self) -> Result<(), ConnError> {
+    pub fn wait_for_ever(&mut self) -> Result<(), ConnError> {
+        self.patient = true;
         Ok(self.stream.set_read_timeout(None)?)
     }
 }
@@ -88,7 +136,19 @@ impl Connection<UnixStream> {
 impl<S: Read + Write> Connection<S> {
     /// Speaks over any stream.
     pub const fn over(stream: S) -> Self {
-        Self { stream, broken: false }
+        Self { stream, broken: false, patient: false, again: None, sessions: BTreeMap::new() }
+    }
+
+    /// Connects anew, after a stream was left before its end. The sessions go on; whether it is the same appliance is
+    /// for [`Connection::hello`] to find out.
+    ///
+    /// # Errors
+    /// [`ConnError::Broken`].
+    pub fn reopen(&mut self) -> Result<(), ConnError> {
+        let again = self.again.as_ref().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::Unsupported))?;
+        self.stream = again(ANSWER_TIMEOUT)?;
+        (self.broken, self.patient) = (false, false);
+        Ok(())
     }
 
     /// Asks who the appliance is and checks that the answer is fresh and signed by the device key it names. Whether
@@ -113,7 +173,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// A request signed by `who`; the body and answer types are those of the method ([`Method`]).
+    /// A request in a session of `who`; the body and answer types are those of the method ([`Method`]).
     ///
     /// # Errors
     /// [`ConnError`].
@@ -122,14 +182,14 @@ impl<S: Read + Write> Connection<S> {
         B: Encode<()>,
         A: for<'b> Decode<'b, ()> + Encode<()>,
     {
-        self.request_with_nonce(vm, method, body, who).map(|(answer, _)| answer)
+        self.request_with_id(vm, method, body, who).map(|(answer, _)| answer)
     }
 
-    /// As [`Connection::request`], with the nonce used: X comes back bound to it.
+    /// As [`Connection::request`], with the request's id: X comes back bound to it.
     ///
     /// # Errors
     /// [`ConnError`].
-    pub fn request_with_nonce<B, A>(
+    pub fn request_with_id<B, A>(
         &mut self,
         vm: VmId,
         method: Method,
@@ -140,9 +200,16 @@ impl<S: Read + Write> Connection<S> {
         B: Encode<()>,
         A: for<'b> Decode<'b, ()> + Encode<()>,
     {
-        let nonce = self.nonce()?;
-        let request = sign_request(vm, method, encode(body), nonce, who);
-        Ok((self.answer(&Ask::Signed(request))?, nonce))
+        let (reply, sent) = self.executed(vm, method, &encode(body), who)?;
+        self.settle(&sent, Outcome::Answer);
+        match reply {
+            Reply::Answer(bytes) => {
+                let answer = decode_strict(&bytes).map_err(|error| ConnError::Protocol(error.to_string()))?;
+                Ok((answer, sent.id))
+            }
+            Reply::Problem(problem) => Err(ConnError::Refused(problem)),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Starts a stream of sealed bytes.
@@ -150,21 +217,121 @@ impl<S: Read + Write> Connection<S> {
     /// # Errors
     /// [`ConnError`].
     pub fn fetch(&mut self, vm: VmId, body: &FetchBody, who: &KeyPair) -> Result<SealedStream<'_, S>, ConnError> {
-        let nonce = self.nonce()?;
-        let request = sign_request(vm, Method::Fetch, encode(body), nonce, who);
-        match self.ask(&Ask::Signed(request))? {
-            Reply::Stream { length } => {
-                Ok(SealedStream { connection: self, length, chunk: Vec::new(), at: 0, ended: false, received: 0 })
-            }
+        let (reply, sent) = self.executed(vm, Method::Fetch, &encode(body), who)?;
+        if let Reply::Stream { length } = reply {
+            // Its outcome is known at its end; until then it is on its way.
+            let stream =
+                SealedStream { connection: self, sent, length, chunk: Vec::new(), at: 0, ended: false, received: 0 };
+            return Ok(stream);
+        }
+        self.settle(&sent, Outcome::Answer);
+        match reply {
+            Reply::Problem(problem) => Err(ConnError::Refused(problem)),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn nonce(&mut self) -> Result<Nonce, ConnError> {
-        self.answer(&Ask::Nonce)
+    /// Ends the sessions; called when the connection is dropped, and by whoever wants to know whether it worked.
+    ///
+    /// # Errors
+    /// [`ConnError`]; a session that could not be ended ends by itself.
+    pub fn log_out(&mut self) -> Result<(), ConnError> {
+        while let Some((_, mut held)) = self.sessions.pop_first() {
+            if self.broken || self.patient && self.again.is_some() {
+                let again =
+                    self.again.as_ref().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected))?;
+                self.stream = again(GOODBYE_TIMEOUT)?;
+                (self.broken, self.patient) = (false, false);
+            }
+            let (request, _) = held.sign(Method::Logout, encode(&()))?;
+            match self.exchange(&Ask::Request(request))? {
+                Reply::Answer(_) | Reply::NotTaken(_) | Reply::Conflict(_) => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(())
     }
 
-    fn answer<A>(&mut self, ask: &Ask) -> Result<A, ConnError>
+    /// Sends a request until it was executed, and returns what came, not yet settled.
+    fn executed(&mut self, vm: VmId, method: Method, body: &[u8], who: &KeyPair) -> Result<(Reply, Sent), ConnError> {
+        let mut copies = 0;
+        let mut shown = false;
+        for _ in 0..ATTEMPTS {
+            let slot = (who.fingerprint(), vm);
+            if self.sessions.get(&slot).is_none_or(|held| held.is_ending(SystemClock.utc())) {
+                self.begin(vm, who)?;
+            }
+            let Some(held) = self.sessions.get_mut(&slot) else { break };
+            let (request, counter) = held.sign(method, body.to_vec())?;
+            let sent = Sent { slot, counter, id: request.proof.request_id() };
+            match self.exchange(&Ask::Request(request)) {
+                Ok(Reply::NotTaken(problem)) => {
+                    self.settle(&sent, Outcome::Other(Seen::Failure));
+                    // Scribe restarted and knows no session: this one is shown again, once.
+                    if problem.code == wire::SESSION_UNKNOWN && !core::mem::replace(&mut shown, true) {
+                        self.show(vm, who)?;
+                        continue;
+                    }
+                    if matches!(problem.status, 401 | 423) {
+                        self.sessions.remove(&slot);
+                    }
+                    return Err(ConnError::Refused(problem));
+                }
+                Ok(Reply::Conflict(conflict)) => {
+                    let seen = if let Conflict::Copy(nonce) = conflict { Seen::Nonce(nonce) } else { Seen::Failure };
+                    self.settle(&sent, Outcome::Other(seen));
+                    copies += usize::from(seen != Seen::Failure);
+                    if copies > 1 {
+                        return Err(ConnError::Copied);
+                    }
+                    if let Some(held) = self.sessions.get_mut(&slot) {
+                        match conflict {
+                            Conflict::Resync(boot) => held.new_channel(Some(boot)),
+                            Conflict::ChannelEnded => held.new_channel(None),
+                            Conflict::Copy(_) | Conflict::GivenUp => {}
+                        }
+                    }
+                }
+                Ok(reply) => return Ok((reply, sent)),
+                Err(error) => {
+                    self.settle(&sent, Outcome::Other(Seen::Failure));
+                    return Err(error);
+                }
+            }
+        }
+        Err(ConnError::Protocol("the appliance does not take the request up, and asks for it again and again".into()))
+    }
+
+    /// Makes a session key, has `who` certify it, and shows it.
+    fn begin(&mut self, vm: VmId, who: &KeyPair) -> Result<(), ConnError> {
+        // In the place of one whose time is nearly over.
+        self.sessions.insert((who.fingerprint(), vm), Held::new(vm, who, SystemClock.utc()));
+        let shown = self.show(vm, who);
+        if shown.is_err() {
+            self.sessions.remove(&(who.fingerprint(), vm));
+        }
+        shown
+    }
+
+    /// Shows the session to scribe; a new channel begins.
+    fn show(&mut self, vm: VmId, who: &KeyPair) -> Result<(), ConnError> {
+        let nonce: Nonce = self.answer(&Ask::Nonce)?;
+        let Some(held) = self.sessions.get(&(who.fingerprint(), vm)) else { return Ok(()) };
+        let opened: SessionOpened = self.answer(&Ask::Open(held.opening(nonce)))?;
+        if let Some(held) = self.sessions.get_mut(&(who.fingerprint(), vm)) {
+            held.new_channel(Some(opened.boot));
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, sent: &Sent, outcome: Outcome) {
+        if let Some(held) = self.sessions.get_mut(&sent.slot) {
+            held.settle(sent.counter, outcome);
+        }
+    }
+
+    /// Asks outside of a session.
+    pub(crate) fn answer<A>(&mut self, ask: &Ask) -> Result<A, ConnError>
     where
         A: for<'b> Decode<'b, ()> + Encode<()>,
     {
@@ -174,8 +341,16 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// One question, one frame back; a problem becomes an error.
+    /// One question, one frame back; a refusal becomes an error.
     fn ask(&mut self, ask: &Ask) -> Result<Reply, ConnError> {
+        match self.exchange(ask)? {
+            Reply::Problem(problem) | Reply::NotTaken(problem) => Err(ConnError::Refused(problem)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// One question, one frame back.
+    fn exchange(&mut self, ask: &Ask) -> Result<Reply, ConnError> {
         if self.broken {
             return Err(ConnError::Broken(std::io::ErrorKind::NotConnected.into()));
         }
@@ -189,10 +364,7 @@ impl<S: Read + Write> Connection<S> {
         self.stream.flush()?;
         let reply = self.receive()?;
         self.broken = false;
-        match reply {
-            Reply::Problem(problem) => Err(ConnError::Refused(problem)),
-            reply => Ok(reply),
-        }
+        Ok(reply)
     }
 
     fn receive(&mut self) -> Result<Reply, ConnError> {
@@ -211,11 +383,26 @@ impl<S: Read + Write> Connection<S> {
     }
 }
 
+impl<S: Read + Write> Drop for Connection<S> {
+    fn drop(&mut self) {
+        // Best effort: whoever cannot say goodbye has a session that ends by itself.
+        let _ = self.log_out();
+    }
+}
+
+/// A request on its way.
+struct Sent {
+    slot: (Fingerprint, VmId),
+    counter: u64,
+    id: Nonce,
+}
+
 /// Sealed bytes arriving: a [`Read`] that ends where the appliance says [`Reply::End`].
 ///
 /// Dropped before its end it leaves the connection unusable, since the rest of the stream is still on its way.
 pub struct SealedStream<'a, S: Read + Write> {
     connection: &'a mut Connection<S>,
+    sent: Sent,
     length: u64,
     chunk: Vec<u8>,
     at: usize,
@@ -236,6 +423,12 @@ impl<S: Read + Write> SealedStream<'_, S> {
         self.received
     }
 
+    fn end(&mut self) {
+        self.ended = true;
+        self.connection.broken = false;
+        self.connection.settle(&self.sent, Outcome::Answer);
+    }
+
     fn next_chunk(&mut self) -> Result<(), ConnError> {
         match self.connection.receive()? {
             Reply::Chunk(bytes) if bytes.len() <= wire::CHUNK_MAX => {
@@ -243,13 +436,9 @@ impl<S: Read + Write> SealedStream<'_, S> {
                 self.chunk = bytes.into();
                 self.at = 0;
             }
-            Reply::End => {
-                self.ended = true;
-                self.connection.broken = false;
-            }
+            Reply::End => self.end(),
             Reply::Problem(problem) => {
-                self.ended = true;
-                self.connection.broken = false;
+                self.end();
                 return Err(ConnError::Refused(problem));
             }
             other => return Err(unexpected(&other)),
@@ -277,7 +466,10 @@ impl<S: Read + Write> Read for SealedStream<'_, S> {
 
 impl<S: Read + Write> Drop for SealedStream<'_, S> {
     fn drop(&mut self) {
-        self.connection.broken = !self.ended;
+        if !self.ended {
+            self.connection.broken = true;
+            self.connection.settle(&self.sent, Outcome::Other(Seen::Failure));
+        }
     }
 }
 
@@ -288,6 +480,8 @@ fn unexpected(reply: &Reply) -> ConnError {
         Reply::Stream { .. } => "the start of a stream",
         Reply::Chunk(_) => "a chunk",
         Reply::End => "the end of a stream",
+        Reply::NotTaken(_) => "a refusal to take a request up",
+        Reply::Conflict(_) => "a conflict",
     };
     ConnError::Protocol(format!("{what} where something else was due"))
 }

@@ -16,7 +16,7 @@ use peri_domain::{UtcNanos, VmId};
 use peri_roster::{Roster, RosterSet, Verified};
 use peri_sandbox::clock::Clock;
 use peri_seal::keys::{KeyPair, UserPublic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -137,7 +137,7 @@ impl Context {
     }
 
     /// Statements of the roster seen last.
-    fn statements(&self) -> Result<Vec<ByteVec>, Error> {
+    pub(crate) fn statements(&self) -> Result<Vec<ByteVec>, Error> {
         Ok(self.vault.state(ROSTER_FILE, ROSTER_FILE_MAX)?.unwrap_or_default())
     }
 
@@ -164,7 +164,7 @@ impl Context {
         if profile.socket.as_deref().map(Path::new) != Some(&path) {
             Profile::pin(&self.vault, profile.identity.clone(), Some(&path))?;
         }
-        Ok(Session { conn, certificate, profile, path })
+        Ok(Session { conn, certificate, profile })
     }
 }
 
@@ -192,7 +192,6 @@ pub struct Session {
     pub certificate: BirthCertificate,
     /// Whom we trust.
     pub profile: Profile,
-    path: PathBuf,
 }
 
 /// The roster as this client verified it.
@@ -215,9 +214,10 @@ impl Session {
     /// # Errors
     /// As [`Context::session`].
     pub fn reconnect(&mut self) -> Result<(), Error> {
-        let (conn, certificate) = connect(&self.path)?;
+        self.conn.reopen()?;
+        let certificate = self.conn.hello()?;
         self.profile.identity.check(&certificate)?;
-        (self.conn, self.certificate) = (conn, certificate);
+        self.certificate = certificate;
         Ok(())
     }
 
@@ -228,11 +228,6 @@ impl Session {
     pub fn roster(&mut self, context: &Context, who: &KeyPair) -> Result<Known, Error> {
         let now = context.now();
         let cached = context.statements()?;
-        let mut set = RosterSet::new(self.profile.identity.anchor());
-        for statement in &cached {
-            set.insert(statement)?;
-        }
-        let before = set.verify(now).mark();
         let mut statements = Vec::new();
         loop {
             let body = RosterBody { after: statements.len() as u64 };
@@ -246,17 +241,22 @@ impl Session {
                 break;
             }
         }
-        let missing = cached.iter().filter(|statement| !statements.contains(statement)).count();
+        let sent: BTreeSet<&[u8]> = statements.iter().map(|statement| statement.as_slice()).collect();
+        let missing = cached.iter().filter(|statement| !sent.contains(statement.as_slice())).count();
         if missing > 0 {
             return Err(Error::Verification(format!(
                 "the appliance withholds {missing} of {} roster statements that this home has seen: it was rolled back \
-                 or somebody tampers with it. Do not release anything; tell the other custodians",
-                before.count
+                 or somebody tampers with it. Do not release anything; tell the other custodians. `peri roster restore` \
+                 hands them back",
+                cached.len()
             )));
         }
-        for statement in statements.iter().filter(|statement| !cached.contains(statement)) {
-            set.insert(statement)?;
+        let history: Vec<&[u8]> = statements.iter().map(|statement| statement.as_slice()).collect();
+        let reading = RosterSet::read(self.profile.identity.anchor(), &history);
+        if let Some((_, why)) = reading.left_out.into_iter().next() {
+            return Err(why.into());
         }
+        let set = reading.set;
         if statements.len() != cached.len() {
             context.vault.set_state(ROSTER_FILE, &statements)?;
         }

@@ -21,18 +21,21 @@ use minicbor::bytes::ByteVec;
 use peri_access::wire::{
     CoverageSpan, Method, OPEN_EPOCHS_MAX, OpenBody, OpenedPage, SegmentInfo, SegmentsPage, SpanBody,
 };
-use peri_domain::{Action, CameraId, EpochNo, Nonce, UtcNanos, VmId};
+use peri_domain::{Action, CameraId, EpochNo, Fingerprint, Nonce, UtcNanos, VmId};
 use peri_open::content::ContentError;
 use peri_open::fragment::FragmentError;
 use peri_open::wrap::WrapOpenError;
-use peri_open::{FragmentOpener, content_key, open_wrap, open_x};
+use peri_open::{FragmentOpener, content_key, open_post, open_wrap, open_x};
+use peri_roster::{PostState, Roster};
 use peri_seal::keys::{KeyPair, UserPublic};
+use peri_seal::post::PostId;
 use peri_seal::record::{EpochRecord, RecordError};
 use peri_seal::secret::ContentKey;
 use peri_seal::segment::{FragmentHeader, HEAD_LEN_MAX, HEADER_LEN, HeadError, Order, parse_head};
 use peri_seal::wrap::{Wrap, WrapKind};
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::rc::Rc;
 use zeroize::Zeroizing;
 
 /// Pages of one plan: far more than a year of one camera, so that a wrong appliance cannot keep us asking for ever.
@@ -69,8 +72,8 @@ pub enum FootageError {
     },
     /// Nothing in this epoch is sealed to our key.
     #[error(
-        "epoch {epoch} (from {starts}) is not sealed to this key: when it began, no grant in the roster named this key \
-         for this camera. Custodians can release the past"
+        "epoch {epoch} (from {starts}) is not sealed to this key: when it began, no grant in the roster named this key, or \
+         a post of its holder, for this camera. Custodians can release the past"
     )]
     NotEntitled {
         /// The epoch.
@@ -157,10 +160,32 @@ pub fn plan(session: &mut Session, who: &KeyPair, span: SpanBody) -> Result<Plan
     Err(FootageError::Endless.into())
 }
 
-/// X of some epochs as answered: still sealed to our key, bound to the request's nonce.
+/// X of some epochs as answered: still sealed to our key, bound to the request.
 pub struct SealedKeys {
-    nonce: Nonce,
+    request: Nonce,
     sealed: HashMap<EpochNo, ByteVec>,
+    posts: Rc<[Membership]>,
+}
+
+/// A version of a post whose key was sealed to ours: what is wrapped to the post opens with it.
+pub struct Membership {
+    id: PostId,
+    key: Fingerprint,
+    sealed: Vec<u8>,
+}
+
+/// Every version of every post that names this key.
+#[must_use]
+pub fn memberships(who: &KeyPair, roster: &Roster) -> Rc<[Membership]> {
+    let own = who.fingerprint();
+    let versions = roster.posts().flat_map(PostState::versions);
+    versions
+        .filter_map(|version| {
+            let member = version.members.iter().find(|member| member.key == own)?;
+            let id = PostId { vm: roster.vm(), post: version.id, serial: version.serial };
+            Some(Membership { id, key: version.key.fingerprint(), sealed: member.sealed.clone() })
+        })
+        .collect()
 }
 
 /// Asks for X of at most [`OPEN_EPOCHS_MAX`] epochs; this is what the ledger records as a disclosure.
@@ -170,28 +195,39 @@ pub struct SealedKeys {
 pub fn open_keys(session: &mut Session, who: &KeyPair, body: &OpenBody) -> Result<SealedKeys, Error> {
     debug_assert!(body.epochs.len() <= OPEN_EPOCHS_MAX);
     let vm = session.vm();
-    let (page, nonce): (OpenedPage, _) = session.conn.request_with_nonce(vm, Method::Open, body, who)?;
-    Ok(SealedKeys { nonce, sealed: page.keys.into_iter().map(|key| (key.epoch, key.sealed)).collect() })
+    let (page, request): (OpenedPage, _) = session.conn.request_with_id(vm, Method::Open, body, who)?;
+    let sealed = page.keys.into_iter().map(|key| (key.epoch, key.sealed)).collect();
+    Ok(SealedKeys { request, sealed, posts: Rc::default() })
 }
 
 impl SealedKeys {
+    /// With the posts that open what is not wrapped to our own key.
+    #[must_use]
+    pub fn with_posts(self, posts: &Rc<[Membership]>) -> Self {
+        Self { posts: Rc::clone(posts), ..self }
+    }
+
     /// Which epochs were answered.
     pub fn epochs(&self) -> impl Iterator<Item = EpochNo> {
         self.sealed.keys().copied()
     }
 
-    /// K of an epoch: E from our own wrap, X from the answer, both and K as the record commits to them.
+    /// K of an epoch: E from our own wrap or that of a post, X from the answer, both and K as the record commits to them.
     fn content_key(&self, who: &KeyPair, record: &EpochRecord, wraps: &[Wrap]) -> Result<ContentKey, FootageError> {
         let context = &record.context;
         let epoch = context.epoch;
-        let own = who.fingerprint();
-        let wrap = wraps
-            .iter()
-            .find(|wrap| wrap.kind == WrapKind::User && wrap.recipient == own)
+        let to = |key| wraps.iter().find(move |wrap| wrap.kind == WrapKind::User && wrap.recipient == key);
+        let through = || self.posts.iter().find_map(|post| Some((post, to(post.key)?)));
+        let (post, wrap) = to(who.fingerprint())
+            .map(|wrap| (None, wrap))
+            .or_else(|| through().map(|(post, wrap)| (Some(post), wrap)))
             .ok_or(FootageError::NotEntitled { epoch, starts: context.starts })?;
         let sealed = self.sealed.get(&epoch).ok_or(FootageError::Erased { epoch })?;
-        let e = open_wrap(who, context, wrap)?;
-        let x = open_x(who, context, &self.nonce, sealed)?;
+        let e = match post {
+            None => open_wrap(who, context, wrap)?,
+            Some(post) => open_wrap(&open_post(who, &post.id, &post.key, &post.sealed)?, context, wrap)?,
+        };
+        let x = open_x(who, context, &self.request, sealed)?;
         Ok(content_key(&e, &x, record)?)
     }
 }

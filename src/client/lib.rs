@@ -17,6 +17,8 @@ pub mod context;
 pub mod exit;
 pub mod files;
 pub mod footage;
+pub mod hours;
+pub mod login;
 pub mod password;
 pub mod profile;
 pub mod propose;

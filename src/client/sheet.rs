@@ -20,6 +20,8 @@ pub struct Sheet<'a> {
     pub created: String,
     /// The recovery code in groups.
     pub code: &'a str,
+    /// The login name, where there is one: then the code works on any device.
+    pub login: Option<&'a str>,
 }
 
 impl Sheet<'_> {
@@ -27,16 +29,26 @@ impl Sheet<'_> {
     #[must_use]
     pub fn text(&self) -> String {
         let fingerprint = words(&self.public.fingerprint());
+        let how = match self.login {
+            Some(login) => format!(
+                "On any device that trusts the appliance the code brings the key back, once;\n\
+                 you get a new sheet then:\n\n    peri recover {login}\n\n\
+                 Keep the sheet in a safe. Who has it and the login name, has the key.\n"
+            ),
+            None => format!(
+                "With this code and the key file (in the home directory under keys, or its\n\
+                 backup) the key opens without password:\n\n    peri key recover {}\n\n\
+                 Keep the sheet in a safe, apart from backups. Who has both, has the key.\n",
+                self.name
+            ),
+        };
         format!(
             "PERI RECOVERY SHEET\n\
              ===================\n\n\
              Key:          {name} ({kind})\n\
              Made:         {created}\n\
              Fingerprint:  {first}\n              {second}\n\n\
-             Recovery code\n\n    {code}\n\n\
-             With this code and the key file (in the home directory under keys, or its\n\
-             backup) the key opens without password:\n\n    peri key recover {name}\n\n\
-             Keep the sheet in a safe, apart from backups. Who has both, has the key.\n",
+             Recovery code\n\n    {code}\n\n{how}",
             name = self.name,
             kind = self.kind,
             created = self.created,
@@ -90,7 +102,12 @@ mod tests {
             public: pair.public(),
             created: "2026-11-24T22:10:00.000Z".into(),
             code: "ABCD-EFGH-JKMN-PQRS",
+            login: None,
         };
+        let anywhere =
+            Sheet { login: Some("anna@example.org"), kind: "viewer".into(), created: String::new(), ..sheet };
+        assert!(anywhere.text().contains("peri recover anna@example.org"));
+        let sheet = Sheet { login: None, kind: "seat".into(), created: "2026-11-24T22:10:00.000Z".into(), ..anywhere };
         let text = sheet.text();
         assert!(text.contains("ABCD-EFGH-JKMN-PQRS"));
         assert!(words(&pair.fingerprint()).iter().all(|word| text.contains(word)));

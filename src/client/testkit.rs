@@ -3,12 +3,15 @@
 
 use crate::conn::{encode, random};
 use minicbor::bytes::ByteVec;
+use peri_access::decide::{authenticate, open_session};
+use peri_access::proof::BootEpoch;
+use peri_access::sessions::{Sessions, Verdict};
 use peri_access::wire::{
     Ask, BirthCertificate, CHUNK_MAX, CoverageKind, CoverageSpan, FetchBody, Health, LedgerBody, LedgerPage, Method,
-    OpenBody, OpenedPage, Problem, Reply, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SignedRequest,
-    SpanBody, decode_strict,
+    OpenBody, OpenedPage, Problem, Reply, Request, RosterBody, RosterPage, SESSION_UNKNOWN, SealedX, SegmentInfo,
+    SegmentsPage, SessionOpened, SpanBody, decode_strict, request_line,
 };
-use peri_domain::{CameraId, EpochNo, Fingerprint, Hash, MediaDuration, Nonce, UtcNanos, VmId};
+use peri_domain::{CameraId, EpochNo, Hash, MediaDuration, Nonce, UtcNanos, VmId};
 use peri_ledger::{Chain, EntryType, Event, LedgerKeys, LedgerSigner, origin_of};
 use peri_media::fragment::{Fragment, Fragmenter, Kind, Output};
 use peri_media::h264::Depacketizer;
@@ -16,7 +19,7 @@ use peri_media::rtp::Packet;
 use peri_roster::provisioning::Provisioning;
 use peri_roster::{Anchor, RosterSet};
 use peri_sandbox::clock::{Clock, SystemClock};
-use peri_seal::keys::{KeyPair, Signature, UserPublic};
+use peri_seal::keys::{KeyPair, Signature};
 use peri_seal::sealer::{FragmentMeta, Sealer, begin};
 use peri_seal::secret::{EpochSecret, XSecret, derive_content_key};
 use peri_seal::segment::{FragmentKind, encode_head};
@@ -51,6 +54,7 @@ pub(crate) struct State {
     set: RosterSet,
     statements: Vec<ByteVec>,
     nonces: HashSet<Nonce>,
+    pub(crate) sessions: Sessions,
     segments: Vec<Segment>,
     entries: Vec<ByteVec>,
     note: String,
@@ -88,6 +92,7 @@ impl Appliance {
             set: RosterSet::new(anchor),
             statements: vec![],
             nonces: HashSet::new(),
+            sessions: Sessions::new(BootEpoch(Nonce(random()))),
             segments: vec![],
             entries: batch.entries.into_iter().map(|entry| ByteVec::from(entry.bytes)).collect(),
             note: batch.note.to_string(),
@@ -190,14 +195,29 @@ impl Appliance {
             Ask::Submit { statement } => {
                 let mut state = self.state();
                 match state.set.admit(&statement, now()) {
-                    Ok(_) => {
-                        state.statements.push(statement);
+                    Ok(inserted) => {
+                        if inserted.new {
+                            state.statements.push(statement);
+                        }
                         one(&())
                     }
                     Err(error) => problem(409, "roster-refused", &error.to_string()),
                 }
             }
-            Ask::Signed(request) => self.signed(&request),
+            Ask::Open(opening) => {
+                let mut state = self.state();
+                let roster = state.set.verify(now());
+                let (session, _) = match open_session(&roster, &opening, now()) {
+                    Ok(opened) if state.nonces.remove(&opening.nonce) => opened,
+                    Ok(_) => return problem(401, "nonce", "stale"),
+                    Err(denied) => return problem(401, "not_authenticated", &denied.to_string()),
+                };
+                state.sessions.admit(&session, now()).unwrap();
+                one(&SessionOpened { boot: state.sessions.boot(), now: now() })
+            }
+            Ask::Request(request) => self.request(&request),
+            // How keys come to people is shown against the real appliance (tests/getting_in.rs).
+            Ask::Prelogin(_) | Ask::Login(_) | Ask::Set(_) | Ask::Redeem(_) => problem(501, "not-here", "not here"),
         }
     }
 
@@ -219,12 +239,22 @@ impl Appliance {
         certificate
     }
 
-    fn signed(&self, request: &SignedRequest) -> Vec<Reply> {
+    fn request(&self, request: &Request) -> Vec<Reply> {
         let mut state = self.state();
-        let Some(public) = key_of(&state.set, request.signer) else { return problem(401, "unknown-key", "unknown") };
-        if !state.nonces.remove(&request.nonce) || !request.is_signed_by(&public) {
-            return problem(401, "bad-request-signature", "nonce or signature is wrong");
-        }
+        let not_taken = |code: &str| vec![Reply::NotTaken(Problem::new(401, code, "refused", "log in"))];
+        let Some(session) = state.sessions.session(request.proof.session, now()).cloned() else {
+            return not_taken(SESSION_UNKNOWN);
+        };
+        let line = request_line(request.method, &request.body).unwrap();
+        let Ok(genuine) = request.proof.clone().check(&session, &line, now()) else { return not_taken("proof") };
+        let roster = state.set.verify(now());
+        let Ok(principal) = authenticate(&roster, &session) else { return not_taken("out-of-office") };
+        assert_eq!(
+            state.sessions.arrive(&genuine, Nonce(random()), now()),
+            Verdict::Execute,
+            "our client repeats nothing"
+        );
+        let public = principal.key().clone();
         let body = request.body.as_slice();
         match request.method {
             Method::Roster => {
@@ -269,7 +299,8 @@ impl Appliance {
                     .filter(|s| s.camera == body.camera && epochs.contains(&s.info.epoch))
                     .map(|s| {
                         let id = EpochId { vm: VM, camera: s.camera, epoch: s.info.epoch };
-                        let sealed = seal_x(&mut rng::system(), &s.x, &id, &request.nonce, &public).unwrap();
+                        let sealed =
+                            seal_x(&mut rng::system(), &s.x, &id, &request.proof.request_id(), &public).unwrap();
                         SealedX { epoch: s.info.epoch, sealed: sealed.into() }
                     })
                     .collect();
@@ -288,6 +319,11 @@ impl Appliance {
             }
             Method::Health => {
                 one(&Health { now: now(), cameras: vec![], alarms: vec![], free_bytes: 1, notices: vec![] })
+            }
+            Method::Offer | Method::Invitation | Method::Withdraw => problem(501, "not-here", "not here"),
+            Method::Logout => {
+                state.sessions.end(request.proof.session);
+                one(&())
             }
             Method::Ledger => {
                 let body: LedgerBody = decode_strict(body).unwrap();
@@ -308,14 +344,6 @@ fn one<T: minicbor::Encode<()>>(value: &T) -> Vec<Reply> {
 
 fn problem(status: u16, code: &str, detail: &str) -> Vec<Reply> {
     vec![Reply::Problem(Problem::new(status, code, "refused", detail))]
-}
-
-fn key_of(set: &RosterSet, signer: Fingerprint) -> Option<UserPublic> {
-    let roster = set.verify(now());
-    let claim = roster.genesis().map(|genesis| genesis.claim_key.clone());
-    let seats = roster.seats().map(|seat| (*seat.key).clone()).collect::<Vec<_>>();
-    let accounts = roster.accounts().map(|account| account.key().0.clone());
-    claim.into_iter().chain(seats).chain(accounts).find(|key| key.fingerprint() == signer)
 }
 
 /// Real H.264 (FFmpeg's test picture, 10 pictures a second, a key picture each second), as our fragments.

@@ -183,6 +183,121 @@ fn a_revoked_grant_takes_the_next_epoch_away() {
     site.home.fails(&format!("export gate {span} -o @x.mp4"), 3, "not sealed to this key");
 }
 
+/// A home of one person: this key alone, on a device that knows the appliance.
+fn alone(site: &mut Site, name: &str) -> Home {
+    let mut home = Home::new(site.dir.path(), name, &site.dir.path().join("socket"));
+    site.home.must("trust export -o @identity");
+    home.must("trust import @identity");
+    std::fs::copy(
+        site.dir.path().join(format!("home/keys/{name}")),
+        site.dir.path().join(format!("{name}/keys/{name}")),
+    )
+    .unwrap();
+    std::fs::copy(site.dir.path().join("home/device-secret"), site.dir.path().join(name).join("device-secret"))
+        .unwrap();
+    home
+}
+
+#[test]
+fn a_post_opens_for_each_of_its_members_and_no_later_epoch_for_who_left() {
+    let (mut site, camera) = furnished();
+    for name in ["anna", "bert"] {
+        site.home.must(&format!("account request {name} --role external --no-sheet -o @{name}.request"));
+        site.home.must(&format!("account new @{name}.request --sign-as boss"));
+    }
+    let (mut anna, mut bert) = (alone(&mut site, "anna"), alone(&mut site, "bert"));
+    // A member makes the key; the seats only sign.
+    anna.must("post new desk --members anna,bert -o @desk");
+    site.home.fails("proposal submit @desk", 7, "signed by 0 of 2");
+    site.home.must("proposal sign @desk --sign-as one");
+    site.home.must("proposal sign @desk --sign-as two --submit");
+    site.home
+        .must("grant new --to desk --cameras gate --rights export --from -1d --until +1d --sign-as one --sign-as two");
+    let starts = now() - Duration::from_secs(60);
+    site.appliance.record(camera, 1, starts, &footage(1), true);
+    anna.must("post change desk --members bert -o @desk2");
+    site.home.must("proposal sign @desk2 --sign-as one");
+    site.home.must("proposal sign @desk2 --sign-as two --submit");
+    site.appliance.record(camera, 2, starts + Duration::from_secs(1), &footage(1), true);
+    let span = |from: u64, to: u64| {
+        format!("--from {} --to {}", starts + Duration::from_millis(from), starts + Duration::from_millis(to))
+    };
+    anna.must(&format!("export gate {} -o @a.mp4", span(0, 1_000)));
+    anna.fails(&format!("export gate {} -o @a2.mp4", span(1_200, 2_000)), 3, "not sealed to this key");
+    bert.must(&format!("export gate {} -o @b.mp4", span(0, 2_000)));
+    assert_eq!(frames(&site.dir.path().join("a.mp4")), frames(&site.dir.path().join("b.mp4")).replace("20", "10"));
+    let shown = site.home.must("roster show");
+    assert_eq!(shown.json["posts"][0]["members"], serde_json::json!(["bert"]));
+    assert!(shown.text.contains("desk") && shown.text.contains("version 2"), "{}", shown.text);
+    // The post's key is revoked by its name.
+    site.home.must("revoke --key desk --reason closed --sign-as one");
+    assert!(site.home.must("roster show").text.contains("PAUSED"));
+    site.home.fails("post new x --members one -o @x", 2, "no account is called");
+}
+
+#[test]
+fn seats_change_hands_accounts_end_and_what_was_granted_before_goes_on() {
+    let (mut site, camera) = furnished();
+    let starts = now() - Duration::from_secs(60);
+    let span = |from: u64, to: u64| {
+        format!("--from {} --to {}", starts + Duration::from_secs(from), starts + Duration::from_secs(to))
+    };
+    let home = &mut site.home;
+    home.must("seat new heir --no-sheet -o @heir.request");
+    home.fails("seat handover one @heir.request --sign-as one", 7, "signed by 1 of 2");
+    home.must("seat handover one @heir.request --sign-as one --sign-as two");
+    let grant = "grant new --to viewer --cameras gate --rights live --until +30d";
+    // The signer named first also reads the roster, which the former holder may no more.
+    home.fails(&format!("{grant} --sign-as two --sign-as one"), 7, "signed by 1 of 2");
+    home.fails("seat handover heir @heir.request --sign-as heir --sign-as two", 3, "in use already");
+    site.appliance.record(camera, 1, starts, &footage(1), true);
+    // The grant that the former seat signed still holds, and the seats of today renew it: each signs once.
+    site.home.must(&format!("export gate {} -o @x.mp4", span(0, 1)));
+    let id = site.home.must("roster show").json["grants"][0]["grant"].as_str().unwrap().to_owned();
+    site.home.must(&format!("grant renew {id} --until +60d --sign-as heir -o @renewal"));
+    site.home.must("proposal sign @renewal --sign-as two --submit");
+    // The account ends; the person comes back with a new key and gets what is granted to that.
+    site.home.must("account remove viewer --sign-as boss");
+    site.appliance.record(camera, 2, starts + Duration::from_secs(1), &footage(1), true);
+    site.home.fails(&format!("grant renew {id} --until +90d --sign-as heir --sign-as two"), 3, "sign a new grant");
+    site.home.must("account request again --role viewer --no-sheet -o @again.request");
+    site.home.must("account new @again.request --sign-as boss");
+    let regrant = "grant new --to again --cameras gate --rights export --from -1d --until +30d --hours";
+    let args = "--zone Europe/Berlin --sign-as heir --sign-as two";
+    let error = site.home.run(&format!("{regrant} never {args}")).map(|report| report.text).unwrap_err();
+    assert!(error.to_string().contains("Mon-Fri 08:00-18:00"), "{error}");
+    site.home.must(&regrant.replace(" --hours", " --sign-as heir --sign-as two"));
+    site.appliance.record(camera, 3, starts + Duration::from_secs(2), &footage(1), true);
+    let (mut viewer, mut again) = (alone(&mut site, "viewer"), alone(&mut site, "again"));
+    again.fails(&format!("export gate {} -o @y.mp4", span(1, 2)), 3, "not sealed to this key");
+    again.must(&format!("export gate {} -o @y.mp4", span(2, 3)));
+    viewer.fails(&format!("export gate {} -o @z.mp4", span(2, 3)), 3, "not sealed to this key");
+}
+
+#[test]
+fn profile_and_snapshot_are_statements_of_k_seats() {
+    let (mut site, _) = furnished();
+    let home = &mut site.home;
+    home.fails("profile --sign-as one", 2, "--ceiling");
+    home.fails("profile --ceiling 240h --told council --sign-as one", 7, "signed by 1 of 2");
+    home.must("profile --ceiling 240h --told council --sign-as one --sign-as two");
+    home.must("profile --exception lobby --sign-as one --sign-as two");
+    let shown = home.must("roster show");
+    let profile = &shown.json["profile"];
+    assert_eq!((&profile["serial"], &profile["retention_ceiling_secs"]), (&2.into(), &864_000.into()));
+    assert_eq!((&profile["told"][0], &profile["exceptions"][0]), (&"council".into(), &"lobby".into()));
+    assert!(shown.text.contains("told: council") && shown.text.contains("exception: lobby"), "{}", shown.text);
+    home.fails("roster snapshot --sign-as one", 7, "signed by 1 of 2");
+    home.must("roster snapshot --sign-as one -o @snapshot");
+    // What comes in while it passes between the seats does not spoil it.
+    home.must("profile --ceiling 120h --sign-as one --sign-as two");
+    home.must("proposal sign @snapshot --sign-as two --submit");
+    let after = home.must("roster show");
+    assert_eq!(after.json["statements"], shown.json["statements"].as_u64().unwrap() + 2);
+    let restored = home.must("roster restore");
+    assert_eq!(restored.json["present"], after.json["statements"]);
+}
+
 #[test]
 fn a_withheld_statement_is_noticed() {
     let mut site = claimed();

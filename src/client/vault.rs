@@ -252,22 +252,56 @@ impl Vault {
         password: &str,
         now: UtcNanos,
     ) -> Result<(KeyFile, KeyPair, RecoveryCode), VaultError> {
-        check_name(name)?;
-        if self.keys.has(name)? {
-            return Err(VaultError::Exists(name.to_owned()));
-        }
         let pair = KeyPair::generate(&mut rng::system());
         let code = RecoveryCode::generate(&mut rng::system());
+        let file = self.install(name, kind, &pair, password, &code, now)?;
+        Ok((file, pair, code))
+    }
+
+    /// Whether a key of this name could be made.
+    ///
+    /// # Errors
+    /// [`VaultError::Name`], [`VaultError::Exists`], file errors.
+    pub fn free(&self, name: &str) -> Result<(), VaultError> {
+        check_name(name)?;
+        if self.keys.has(name)? { Err(VaultError::Exists(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// Takes in a key that came from elsewhere, under a password and a recovery code.
+    ///
+    /// # Errors
+    /// As [`Vault::create`].
+    pub fn install(
+        &self,
+        name: &str,
+        kind: KeyKind,
+        pair: &KeyPair,
+        password: &str,
+        code: &RecoveryCode,
+        now: UtcNanos,
+    ) -> Result<KeyFile, VaultError> {
+        self.free(name)?;
         let file = KeyFile {
             version: KEY_FILE_VERSION,
             kind,
             public: pair.public().clone(),
             created: now,
-            locked: lock(&pair, password, &self.device_secret()?),
-            recovery: code.wrap(&mut rng::system(), &pair),
+            locked: lock(pair, password, &self.device_secret()?),
+            recovery: code.wrap(&mut rng::system(), pair),
         };
         self.store(name, &file)?;
-        Ok((file, pair, code))
+        Ok(file)
+    }
+
+    /// Gives a key a new recovery code; the one before is void for this file.
+    ///
+    /// # Errors
+    /// As [`Vault::key`].
+    pub fn renew_code(&self, name: &str, pair: &KeyPair) -> Result<RecoveryCode, VaultError> {
+        let code = RecoveryCode::generate(&mut rng::system());
+        let file = KeyFile { recovery: code.wrap(&mut rng::system(), pair), ..self.key(name)? };
+        self.store(name, &file)?;
+        Ok(code)
     }
 
     /// Names of all keys, sorted.
@@ -376,7 +410,10 @@ impl Vault {
     }
 
     /// The secret of this device; made at first use.
-    fn device_secret(&self) -> Result<DeviceSecret, VaultError> {
+    ///
+    /// # Errors
+    /// [`VaultError::DeviceSecret`], file errors.
+    pub fn device_secret(&self) -> Result<DeviceSecret, VaultError> {
         match self.dir.read(DEVICE_SECRET_FILE, 4 * DEVICE_SECRET_LEN) {
             Ok(bytes) => {
                 let bytes = Zeroizing::new(bytes);

@@ -57,6 +57,10 @@ pub const STATEMENTS_MAX: usize = 20_000;
 /// a post key with named members serves.
 pub const RECIPIENTS_MAX: usize = 100;
 
+/// Members of a post: a statement holds the post's private key sealed to each (1.8 KiB), its own key (1.7 KiB) and the
+/// signatures of all seats, and stays below [`STATEMENT_MAX`]. A larger control room has a post for each shift.
+pub const POST_MEMBERS_MAX: usize = 15;
+
 /// Custodian seats (shares are points of GF(256), and more than 16 people never meet in practice).
 pub const SEATS_MAX: u8 = 16;
 

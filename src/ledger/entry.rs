@@ -157,7 +157,7 @@ entry_types! {
     DisclosureIntent = 0x0002, "disclosure_intent";
     /// X was asked for and refused.
     DisclosureRefused = 0x0003, "disclosure_refused";
-    /// Any other signed request was refused.
+    /// Any other request was refused.
     RequestRefused = 0x0004, "request_refused";
     /// A roster statement was handed in.
     RosterProposal = 0x0005, "roster_proposal";
@@ -165,6 +165,26 @@ entry_types! {
     ExportIntent = 0x0006, "export_intent";
     /// X of the running epoch is about to be handed out.
     LiveIntent = 0x0007, "live_intent";
+    /// A session began: a roster key certified a session key.
+    SessionStarted = 0x0008, "session_started";
+    /// A session ended before its time: logout, or its roster key is out of office.
+    SessionEnded = 0x0009, "session_ended";
+    /// A session was locked: somebody has a copy of its requests or of its key.
+    SessionLocked = 0x000a, "session_locked";
+    /// Copies of a request came, and its channel ended before the client said what it saw.
+    CopyUnresolved = 0x000b, "copy_unresolved";
+    /// A wrapped key was handed out for password and device secret.
+    LoggedIn = 0x000c, "logged_in";
+    /// A wrapped key was handed out for a recovery code, which is spent.
+    RecoveryUsed = 0x000d, "recovery_used";
+    /// An account's login was set: enrolment, new password, new recovery code.
+    LoginSet = 0x000e, "login_set";
+    /// Somebody was invited.
+    InvitationOffered = 0x000f, "invitation_offered";
+    /// An invitation enrolled a key.
+    KeyEnrolled = 0x0010, "key_enrolled";
+    /// A used invitation was used again for another key: somebody read the link.
+    InvitationMisused = 0x0011, "invitation_misused";
 
     /// Hours that the VM ran.
     VmHours = 0x0101, "vm_hours";

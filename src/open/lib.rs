@@ -9,6 +9,7 @@
 
 pub mod content;
 pub mod fragment;
+pub mod post;
 pub mod segment;
 pub mod shares;
 pub mod userkey;
@@ -19,6 +20,7 @@ mod vectors;
 
 pub use content::content_key;
 pub use fragment::FragmentOpener;
+pub use post::open_post;
 pub use segment::{Ending, OpenSegment, SegmentReader};
 pub use shares::{OpenedShare, join};
 pub use wrap::{open_share, open_wrap, open_x};

@@ -5,7 +5,7 @@
 
 use crate::shares::OpenedShare;
 use hpke::{Deserializable, Kem, OpModeR, aead::AesGcm256, kdf::HkdfSha384, kem::MlKem1024P384};
-use peri_domain::{Fingerprint, Nonce};
+use peri_domain::{AccountId, Fingerprint, Nonce};
 use peri_seal::keys::KeyPair;
 use peri_seal::record::{EpochContext, EpochId};
 use peri_seal::secret::{EpochSecret, SECRET_LEN, XSecret};
@@ -48,6 +48,19 @@ pub enum WrapOpenError {
         own: Fingerprint,
         /// Which epoch.
         epoch: EpochId,
+    },
+    /// The key of a post does not open.
+    #[error(
+        "the key of post {post}, version {serial}, does not open with key {own}: it was sealed to another member or \
+         version, or wrongly; let a member make the next version (`peri post change`)"
+    )]
+    Post {
+        /// Whose key was tried.
+        own: Fingerprint,
+        /// The post.
+        post: AccountId,
+        /// Its version.
+        serial: u32,
     },
     /// It opens, but is not what the record commits to.
     #[error(
@@ -123,7 +136,7 @@ fn open(
 }
 
 /// HPKE base mode, encapsulation ‖ ciphertext ‖ tag (RFC 9180 §6.1).
-fn hpke_open(own: &KeyPair, info: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn hpke_open(own: &KeyPair, info: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (enc, ciphertext) = sealed.split_at_checked(ENC_LEN)?;
     let secret = <MlKem1024P384 as Kem>::PrivateKey::from_bytes(own.hpke_secret()).ok()?;
     let enc = <MlKem1024P384 as Kem>::EncappedKey::from_bytes(enc).ok()?;

@@ -52,6 +52,9 @@ impl RosterSet {
         check_time(proposal, now)?;
         check_office(&before.roster, proposal, &copy.genuine)?;
         check_body(&before.roster, &proposal.body, now)?;
+        if let Body::Snapshot(snapshot) = &proposal.body {
+            self.check_snapshot(snapshot)?;
+        }
         // First by itself on the roster in force, so that the refusal names the contradiction …
         let nonce = proposal.nonce;
         if before.nonces.contains(&nonce) {
@@ -62,7 +65,7 @@ impl RosterSet {
         // … then as part of the whole, as every reader will derive it.
         let reach = match &proposal.body {
             Body::Grant(grant) => Some(grant.cameras.clone()),
-            Body::GrantRenewal(_) => Some(Cameras::All),
+            Body::GrantRenewal(_) | Body::Post(_) => Some(Cameras::All),
             _ => None,
         };
 
@@ -115,7 +118,7 @@ fn check_time(proposal: &Proposal, now: UtcNanos) -> Result<(), RosterError> {
         return Err(RosterError::Expired { not_after, now });
     }
     if not_after.saturating_since(now) > PROPOSAL_OPEN_MAX {
-        return Err(RosterError::OpenTooLong { not_after, max_days: PROPOSAL_OPEN_MAX.as_secs() / 86_400 });
+        return Err(RosterError::OpenTooLong { not_after, now, max_days: PROPOSAL_OPEN_MAX.as_secs() / 86_400 });
     }
     Ok(())
 }
@@ -187,6 +190,14 @@ fn check_body(roster: &Roster, body: &Body, now: UtcNanos) -> Result<(), RosterE
                 Some((id, _)) => invalid(format!("account {id} is no technician in office")),
             }
         }
+        Body::Post(b) => {
+            next_serial("post", roster.post(b.id).map_or(0, |post| post.present().serial), b.serial)?;
+            roster.check_members(b)?;
+            match b.members.iter().find(|member| roster.account_by_key(member.key).is_none()) {
+                Some(gone) => invalid(format!("key {} of member {} is not in office", gone.key, gone.account)),
+                None => Ok(()),
+            }
+        }
         Body::CameraRegister(b) => present(roster, b.camera),
         Body::CameraRemove(b) => present(roster, b.camera),
         Body::CameraReSetup(b) if b.serial == 0 => room(roster),
@@ -214,11 +225,15 @@ fn recipient(roster: &Roster, body: &Body, account: AccountId, key: Fingerprint)
     if matches!(roster.owner(key), Some(crate::roster::Owner::Seat(_))) {
         return Err(RosterError::GrantForCustodian { key });
     }
-    match roster.account_by_key(key) {
-        Some(found) if found.id() == account => Ok(()),
+    let post = roster.post(account).filter(|post| post.present().key.fingerprint() == key);
+    match (roster.account_by_key(key), post) {
+        (Some(found), _) if found.id() == account => Ok(()),
+        (None, Some(post)) if roster.post_in_office(post) => Ok(()),
         _ => Err(RosterError::Invalid {
             what: body.kind(),
-            why: format!("key {key} is not the present key of account {account}; name its present key"),
+            why: format!(
+                "key {key} is not the present key of account or post {account}, or not in office; name its present key"
+            ),
         }),
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::body::{Body, CameraSetup, ChangedBy, Seat};
 use crate::error::RosterError;
+use crate::post::PostState;
 use crate::roster::{Account, AccountKey, Camera, GrantState, Owner, Roster, SeatHolder, device_marks};
 use crate::statement::Proposal;
 use peri_domain::{AccountId, CameraId, Fingerprint};
@@ -39,6 +40,10 @@ pub(crate) fn ready(roster: &Roster, body: &Body) -> Result<(), RosterError> {
             None => Ok(()),
         },
         Body::AccountRemoval(b) => account(b.account),
+        Body::Post(b) => b.members.iter().try_for_each(|member| {
+            account(member.account)?;
+            recipient(member.account, member.key)
+        }),
         Body::CameraRegister(b) => camera(b.camera),
         Body::CameraRemove(b) => camera(b.camera),
         Body::CameraAdd(b) => b.beside.map_or(Ok(()), camera),
@@ -78,7 +83,7 @@ pub(crate) fn apply(roster: &mut Roster, proposal: &Proposal) -> Result<(), Rost
             }
         }
         Body::Account(b) => {
-            if roster.accounts.contains_key(&b.id) {
+            if roster.accounts.contains_key(&b.id) || roster.posts.contains_key(&b.id) {
                 return Err(RosterError::AccountExists { account: b.id });
             }
             let key = take_key(roster, &b.key, Owner::Account(b.id))?;
@@ -158,12 +163,32 @@ pub(crate) fn apply(roster: &mut Roster, proposal: &Proposal) -> Result<(), Rost
             }
         }
         Body::Release(b) => {
+            if let Some(Owner::Post(post)) = roster.owner(b.recipient) {
+                let why = format!("{post} is a post; the past is released to a person, in the person's own name");
+                return Err(RosterError::Invalid { what: "release", why });
+            }
             check_recipient(roster, b.account, b.recipient)?;
             roster.releases.insert(id, (**b).clone());
         }
         Body::Hold(b) => drop(roster.holds.insert(id, b.clone())),
         Body::Exception(b) => drop(roster.exceptions.insert(id, (**b).clone())),
         Body::EarlyErasure(b) => drop(roster.erasures.insert(id, b.clone())),
+        Body::Post(b) => {
+            if roster.accounts.contains_key(&b.id) {
+                return Err(RosterError::AccountExists { account: b.id });
+            }
+            let versions = roster.posts.get(&b.id).map(|post| &post.versions);
+            if b.serial == 0 || versions.is_some_and(|versions| versions.contains_key(&b.serial)) {
+                let current = versions.and_then(|versions| versions.keys().next_back().copied()).unwrap_or(0);
+                return Err(RosterError::StaleSerial { what: "post", found: b.serial, current });
+            }
+            roster.check_members(b)?;
+            take_key(roster, &b.key, Owner::Post(b.id))?;
+            let post = roster.posts.entry(b.id).or_insert_with(|| PostState { versions: Default::default() });
+            post.versions.insert(b.serial, (**b).clone());
+        }
+        // It vouches for signatures and says nothing about the roster itself.
+        Body::Snapshot(_) => {}
     }
     Ok(())
 }
@@ -190,6 +215,7 @@ fn take_key(roster: &mut Roster, public: &UserPublic, owner: Owner) -> Result<Ac
             Owner::Device => "the VM's own key".into(),
             Owner::Seat(index) => format!("seat {index}"),
             Owner::Account(id) => format!("account {id}"),
+            Owner::Post(id) => format!("post {id}"),
         };
         return Err(RosterError::KeyInUse { key: fingerprint, by });
     }
@@ -253,6 +279,7 @@ fn check_recipient(roster: &Roster, account: AccountId, key: Fingerprint) -> Res
             let role = roster.account(account).ok_or_else(|| missing("account", account))?.role();
             if role.may_receive_grant() { Ok(()) } else { Err(RosterError::GrantForRole { account, role }) }
         }
+        Some(Owner::Post(post)) if post == account => Ok(()),
         _ => Err(RosterError::Invalid {
             what: "recipient",
             why: format!("key {key} is not a key of account {account}; name the account's own key"),

@@ -5,6 +5,9 @@
 //! texts are short and free of control and direction characters, because people read them before they sign; there is
 //! no field that would switch audio on for a camera.
 
+pub use crate::hours::{Minutes, WeeklyHours};
+pub use crate::post::{Post, PostMember};
+pub use crate::snapshot::Snapshot;
 use minicbor::{Decode, Encode};
 use peri_domain::limits::CAMERAS_MAX;
 use peri_domain::{AccountId, CameraId, Fingerprint, Hash, Nonce, Rights, Role, UtcNanos};
@@ -84,6 +87,12 @@ pub enum Body {
     /// Pictures that go before their time.
     #[n(19)]
     EarlyErasure(#[n(0)] Span),
+    /// One key for the people of a control room.
+    #[n(20)]
+    Post(#[n(0)] Box<Post>),
+    /// k seats vouch for the statements so far.
+    #[n(21)]
+    Snapshot(#[n(0)] Snapshot),
 }
 
 /// Who made the claim; shown for ever.
@@ -291,28 +300,6 @@ impl Cameras {
     }
 }
 
-/// Hours of the week in a time zone.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct WeeklyHours {
-    /// IANA name, such as `Europe/Berlin`.
-    #[n(0)]
-    pub zone: String,
-    /// Minutes since Monday 00:00, from (inclusive) and until (exclusive).
-    #[n(1)]
-    pub spans: Vec<Minutes>,
-}
-
-/// A span of [`WeeklyHours`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Minutes {
-    /// First minute of the week.
-    #[n(0)]
-    pub from: u16,
-    /// The minute after the last.
-    #[n(1)]
-    pub until: u16,
-}
-
 /// Who may look, at what, when. Its id is the nonce of its proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Grant {
@@ -334,8 +321,7 @@ pub struct Grant {
     /// Last moment (exclusive). Every grant ends.
     #[n(5)]
     pub until: UtcNanos,
-    /// Narrower hours. The form is fixed; this version refuses a grant that carries them, because it has no
-    /// time-zone rules to hold it to them.
+    /// Narrower hours.
     #[n(6)]
     pub weekly: Option<WeeklyHours>,
 }
@@ -570,6 +556,7 @@ impl Body {
             Self::SeatHandover(b) => vec![&b.seat.key],
             Self::Account(b) => vec![&b.key],
             Self::KeyChange(b) => vec![&b.new],
+            Self::Post(b) => vec![&b.key],
             _ => Vec::new(),
         }
     }

@@ -5,8 +5,9 @@
 
 use crate::body::*;
 use crate::error::RosterError;
-use peri_domain::limits::SEATS_MAX;
+use peri_domain::limits::{POST_MEMBERS_MAX, SEATS_MAX};
 use peri_domain::{Role, UtcNanos};
+use peri_seal::post::POST_SEALED_LEN;
 
 impl Body {
     /// The checks that need nothing but the value.
@@ -35,9 +36,7 @@ impl Body {
             Self::AccountRemoval(_) | Self::KeyChange(_) | Self::CameraRegister(_) | Self::CameraRemove(_) => Ok(()),
             Self::Grant(b) => {
                 need(!b.rights.is_empty(), || "gives no right; name live, playback or export".into())?;
-                need(b.weekly.is_none(), || {
-                    "weekly hours are not supported by this version; grant a plain window instead".into()
-                })?;
+                b.weekly.as_ref().map_or(Ok(()), WeeklyHours::check)?;
                 check_cameras(&b.cameras)?;
                 check_window(b.from, b.until)
             }
@@ -63,6 +62,22 @@ impl Body {
                 check_len("key", &b.key, URL_MAX)
             }
             Self::Retention(b) => need(b.secs <= RETENTION_SECS_MAX, || "longer than ten years".into()),
+            Self::Post(b) => {
+                check_line("name", &b.name)?;
+                need((1..=POST_MEMBERS_MAX).contains(&b.members.len()), || {
+                    format!(
+                        "a post has 1 to {POST_MEMBERS_MAX} members, this has {}; make a second post",
+                        b.members.len()
+                    )
+                })?;
+                need(b.members.windows(2).all(|pair| pair[0].account < pair[1].account), || {
+                    "members are not strictly ascending".into()
+                })?;
+                need(b.members.iter().all(|member| member.sealed.len() == POST_SEALED_LEN), || {
+                    format!("a sealed post key has {POST_SEALED_LEN} bytes")
+                })
+            }
+            Self::Snapshot(_) => Ok(()),
             Self::Release(b) => b.span.check(),
             Self::Hold(b) | Self::EarlyErasure(b) => b.check(),
             Self::Exception(b) => {

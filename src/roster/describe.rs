@@ -32,6 +32,8 @@ impl Body {
             Self::Hold(_) => "hold",
             Self::Exception(_) => "exception",
             Self::EarlyErasure(_) => "early erasure",
+            Self::Post(_) => "post",
+            Self::Snapshot(_) => "snapshot",
         }
     }
 }
@@ -84,13 +86,14 @@ impl Proposal {
                 key(&b.new)
             ),
             Body::Grant(b) => format!(
-                "grant {} on {} to account {} (key {}) from {} until {}",
+                "grant {} on {} to account {} (key {}) from {} until {}{}",
                 b.rights,
                 cameras(&b.cameras),
                 b.account,
                 short(b.recipient),
                 b.from,
-                b.until
+                b.until,
+                b.weekly.as_ref().map_or_else(String::new, |hours| format!(", only {}", hours.describe()))
             ),
             Body::GrantRenewal(b) => format!("renew {} until {}", list("grant", &b.grants), b.until),
             Body::Revocation(b) => {
@@ -126,6 +129,15 @@ impl Proposal {
                 b.reason
             ),
             Body::EarlyErasure(b) => format!("erase pictures early of {}", span(b)),
+            Body::Post(b) => {
+                let members: Vec<_> =
+                    b.members.iter().map(|m| format!("{} (key {})", m.account, short(m.key))).collect();
+                let members = list("member", &members);
+                format!("post \"{}\" ({}) version {} with key {}: {members}", b.name, b.id, b.serial, key(&b.key))
+            }
+            Body::Snapshot(b) => {
+                format!("vouch for the first {} statements, head {}", b.mark.count, b.mark.head)
+            }
         }
     }
 }

@@ -180,7 +180,9 @@ pub enum RosterError {
         old: Fingerprint,
     },
     /// Accepted too late.
-    #[error("the proposal could be accepted until {not_after}, it is {now}; sign it again")]
+    #[error(
+        "the proposal could be accepted until {not_after}, here it is {now}; sign it again, and if it was made just now set the clock of whoever made it"
+    )]
     Expired {
         /// End for acceptance.
         not_after: UtcNanos,
@@ -188,10 +190,14 @@ pub enum RosterError {
         now: UtcNanos,
     },
     /// Open for longer than allowed.
-    #[error("the proposal would stay acceptable until {not_after}, longer than {max_days} days; shorten it")]
+    #[error(
+        "the proposal would stay acceptable until {not_after}, more than {max_days} days from {now} here; shorten it, or set the clock of whoever made it"
+    )]
     OpenTooLong {
         /// End for acceptance.
         not_after: UtcNanos,
+        /// Time of the attempt.
+        now: UtcNanos,
         /// The limit.
         max_days: u64,
     },

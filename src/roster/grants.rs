@@ -1,9 +1,10 @@
-//! Who may look at what, when: recipients of an epoch, edges of windows, and the answer to one request.
+//! Who may look at what, when: recipients of an epoch, edges of windows, and what speaks against one request.
 //!
 //! Two times. Wraps of E follow the *picture's* time: who has a right at that moment gets a wrap. X follows the time of
 //! *asking* as well: both the pictures and the question must lie inside the window, and live means the running epoch
-//! alone. Windows include their first moment and exclude their last. Custodians, administrators and auditors appear
-//! nowhere here. What does not belong: proofs of who asks, and wraps themselves.
+//! alone. Windows include their first moment and exclude their last; weekly hours narrow both. A grant to a post holds for
+//! each of its members, who ask under their own keys. Custodians, administrators and auditors appear nowhere here. What
+//! does not belong: proofs of who asks, and wraps themselves.
 
 use crate::body::Cameras;
 use crate::roster::{Account, Camera, GrantState, Owner, Roster};
@@ -77,9 +78,15 @@ pub enum Refusal {
     /// The question comes after the window.
     #[error("the grant ended at {0}; k custodians can renew it")]
     Ended(UtcNanos),
-    /// The pictures lie outside the window.
-    #[error("the pictures lie outside the grant's window; k custodians can release the past")]
+    /// The question comes outside the weekly hours.
+    #[error("it is outside the weekly hours of the grant; ask again within them")]
+    OutsideHours,
+    /// The pictures lie outside the window or the weekly hours.
+    #[error("the pictures lie outside the grant's window or weekly hours; k custodians can release the past")]
     PictureOutside,
+    /// The key of a post.
+    #[error("this is the key of a post, which asks for nothing; ask with your own key, so that the ledger names you")]
+    PostNeverAsks,
     /// Live means now.
     #[error("live means the running epoch only; ask for playback")]
     NotRunning,
@@ -103,7 +110,7 @@ pub struct TooManyRecipients {
 impl Roster {
     /// Keys to which the epoch of this camera that contains `at` is wrapped: every account in office with any right in
     /// a window that contains `at`, and the technician of an unregistered camera. Ascending by fingerprint. Empty for
-    /// unknown and removed cameras.
+    /// unknown and removed cameras. Posts stand beside accounts.
     ///
     /// # Errors
     /// [`TooManyRecipients`].
@@ -113,15 +120,15 @@ impl Roster {
         at: UtcNanos,
     ) -> Result<Vec<(&UserPublic, Fingerprint)>, TooManyRecipients> {
         let Some(found) = self.camera(camera).filter(|c| !c.removed) else { return Ok(Vec::new()) };
+        let granted = |id: AccountId| self.grants_for(id, camera).any(|(_, state)| state.holds_at(at));
         let entitled = |account: &&Account| {
-            self.may_look(account)
-                && if found.registered {
-                    self.grants_for(account, camera).any(|(_, g)| g.grant.from <= at && at < g.until)
-                } else {
-                    sets_up(found, account)
-                }
+            self.may_look(account) && if found.registered { granted(account.id()) } else { sets_up(found, account) }
         };
         let mut keys: Vec<_> = self.accounts().filter(entitled).map(Account::key).collect();
+        if found.registered {
+            let posts = self.posts().filter(|post| self.post_in_office(post) && granted(post.present().id));
+            keys.extend(posts.map(|post| (&post.present().key, post.present().key.fingerprint())));
+        }
         keys.sort_unstable_by_key(|(_, fingerprint)| *fingerprint);
         if keys.len() > RECIPIENTS_MAX {
             return Err(TooManyRecipients { camera, found: keys.len() });
@@ -171,13 +178,19 @@ impl Roster {
     pub fn next_edge(&self, camera: CameraId, after: UtcNanos) -> Option<UtcNanos> {
         self.grants()
             .filter(|(id, state)| !self.grant_dead(*id, state) && state.grant.cameras.contains(camera))
-            .flat_map(|(_, state)| [state.grant.from, state.until])
-            .filter(|edge| *edge > after)
+            .filter_map(|(_, state)| state.next_edge(after))
             .min()
     }
 
-    /// Whether `key` may do `action` on the pictures of `camera` from `picture_from` (inclusive) until `picture_until`
-    /// (exclusive), asked at `now`. For live the span is that of the running epoch.
+    /// Every grant to an account or post, dead ones too.
+    pub fn grants_of(&self, holder: AccountId) -> impl Iterator<Item = (Nonce, &GrantState)> {
+        let ids = self.grants_of.get(&holder).map_or(&[][..], Vec::as_slice);
+        ids.iter().filter_map(|id| self.grants.get(id).map(|state| (*id, state)))
+    }
+
+    /// What the roster says on `key` doing `action` on the pictures of `camera` from `picture_from` (inclusive) until
+    /// `picture_until` (exclusive), asked at `now`. For live the span is that of the running epoch. It finds the words for a
+    /// refusal; whether a request is allowed is decided by the policies of `access`, which are tested to agree.
     ///
     /// # Errors
     /// [`Refusal`], the most telling one.
@@ -219,30 +232,50 @@ impl Roster {
             if now >= state.until {
                 return Err(Refusal::Ended(state.until));
             }
-            if picture_from < state.grant.from || picture_until > state.until {
+            if !state.holds_at(now) {
+                return Err(Refusal::OutsideHours);
+            }
+            let cut = || state.next_edge(picture_from).is_some_and(|edge| edge < picture_until);
+            if picture_from < state.grant.from || !state.holds_at(picture_from) || cut() {
                 return Err(Refusal::PictureOutside);
             }
             Ok(())
         };
+        // His own, and those of the posts that name him.
+        let posts = self.posts_of(account.id()).map(|post| post.present().id);
+        let holders: Vec<AccountId> = core::iter::once(account.id()).chain(posts).collect();
         let mut nearest = None;
-        for (id, state) in self.grants_for(account, camera) {
+        for (id, state) in holders.iter().flat_map(|holder| self.grants_for(*holder, camera)) {
             match fits(state) {
                 Ok(()) => {
-                    return Ok(GrantRef { account: account.id(), basis: Basis::Grant(id), until: Some(state.until) });
+                    let until = state.next_edge(now).or(Some(state.until));
+                    return Ok(GrantRef { account: account.id(), basis: Basis::Grant(id), until });
                 }
                 Err(why) => nearest = Some(nearer(nearest, why)),
             }
         }
-        let revoked = || self.grants_named(account, camera).any(|(_, state)| state.revoked);
+        let revoked = || self.grants_named(account.id(), camera).any(|(_, state)| state.revoked);
         Err(nearest.unwrap_or_else(|| if revoked() { Refusal::GrantRevoked } else { Refusal::NoGrant }))
     }
 
     /// Whether a grant gives nothing any more, whatever the time.
     pub(crate) fn grant_dead(&self, id: Nonce, state: &GrantState) -> bool {
-        let Some(account) = self.account(state.grant.account) else { return true };
-        self.revoked_grants.contains(&id)
-            || !self.may_look(account)
-            || !account.chain().any(|key| key == state.grant.recipient)
+        let holder = state.grant.account;
+        let in_office = match (self.account(holder), self.post(holder)) {
+            (Some(account), _) => self.may_look(account),
+            (None, Some(post)) => self.post_in_office(post),
+            (None, None) => false,
+        };
+        !in_office || self.revoked_grants.contains(&id) || !self.is_recipient(holder, state.grant.recipient)
+    }
+
+    /// Whether what was granted to this key is still the account's or post's. k seats sign each version of a post, so its
+    /// grants go on, save those to a key that was revoked by name.
+    fn is_recipient(&self, holder: AccountId, key: Fingerprint) -> bool {
+        match self.account(holder) {
+            Some(account) => account.chain().any(|own| own == key),
+            None => self.post(holder).is_some_and(|post| post.had(key)) && !self.revoked_keys.contains(&key),
+        }
     }
 
     /// The account in office behind a key, with a role that may look.
@@ -251,6 +284,7 @@ impl Roster {
             None => return Err(Refusal::UnknownKey),
             Some(Owner::Seat(_) | Owner::Claim) => return Err(Refusal::RoleNever(Role::Custodian)),
             Some(Owner::Device) => return Err(Refusal::UnknownKey),
+            Some(Owner::Post(_)) => return Err(Refusal::PostNeverAsks),
             Some(Owner::Account(id)) => self.account(id).ok_or(Refusal::UnknownKey)?,
         };
         if account.removed() {
@@ -271,29 +305,36 @@ impl Roster {
         Ok(account)
     }
 
-    fn may_look(&self, account: &Account) -> bool {
-        account.role().may_receive_grant() && self.account_in_office(account, account.key().1)
-    }
-
-    /// Grants, dead or not, of an account that name the camera and a key of its present chain.
-    fn grants_named<'a>(
-        &'a self,
-        account: &'a Account,
-        camera: CameraId,
-    ) -> impl Iterator<Item = (Nonce, &'a GrantState)> {
-        let ids = self.grants_of.get(&account.id()).map_or(&[][..], Vec::as_slice);
-        ids.iter()
-            .filter_map(|id| self.grants.get(id).map(|state| (*id, state)))
+    /// Grants, dead or not, of an account or post that name the camera and a key that counts for it.
+    fn grants_named(&self, holder: AccountId, camera: CameraId) -> impl Iterator<Item = (Nonce, &GrantState)> {
+        self.grants_of(holder)
             .filter(move |(_, state)| state.grant.cameras.contains(camera))
-            .filter(move |(_, state)| account.chain().any(|key| key == state.grant.recipient))
+            .filter(move |(_, state)| self.is_recipient(holder, state.grant.recipient))
     }
 
-    fn grants_for<'a>(
-        &'a self,
-        account: &'a Account,
-        camera: CameraId,
-    ) -> impl Iterator<Item = (Nonce, &'a GrantState)> {
-        self.grants_named(account, camera).filter(|(_, state)| !state.revoked)
+    fn grants_for(&self, holder: AccountId, camera: CameraId) -> impl Iterator<Item = (Nonce, &GrantState)> {
+        self.grants_named(holder, camera).filter(|(_, state)| !state.revoked)
+    }
+}
+
+impl GrantState {
+    /// Whether the instant lies in the window with its renewals and in the weekly hours.
+    #[must_use]
+    pub fn holds_at(&self, at: UtcNanos) -> bool {
+        let hours = || self.grant.weekly.as_ref().is_none_or(|hours| hours.contains(at));
+        self.grant.from <= at && at < self.until && hours()
+    }
+
+    /// The first instant after `after` at which it begins or ceases to hold.
+    #[must_use]
+    pub fn next_edge(&self, after: UtcNanos) -> Option<UtcNanos> {
+        let (from, until) = (self.grant.from, self.until);
+        let hours = || self.grant.weekly.as_ref().and_then(|hours| hours.next_edge(after.max(from)));
+        match after {
+            after if after >= until => None,
+            after if after < from => Some(from),
+            _ => Some(hours().map_or(until, |edge| edge.min(until))),
+        }
     }
 }
 

@@ -10,8 +10,8 @@
 //! | [`signers`] | the table of who must sign what, as data |
 //! | [`set`], [`evaluate`] | reading a history in any order; the rounds that derive a roster |
 //! | [`admit`](set::RosterSet::admit) | keeper's door for new statements: clock and people in office |
-//! | [`snapshot`] | k seats vouch for signatures, so that a start is fast |
-//! | [`roster`], [`grants`] | what was derived; who may look |
+//! | [`snapshot`] | reading a whole history; k seats vouch for its signatures, so that a start is fast |
+//! | [`roster`], [`grants`], [`hours`], [`post`] | what was derived; who may look, at which hours, and together |
 //! | [`provisioning`] | what an order carries and the anchor names |
 //!
 //! What does not belong: files, sockets, clocks, the wrapping of keys. Invariants: no statement takes effect without a
@@ -27,6 +27,8 @@ mod describe;
 pub mod error;
 pub mod evaluate;
 pub mod grants;
+pub mod hours;
+pub mod post;
 pub mod provisioning;
 pub mod roster;
 pub mod set;
@@ -42,7 +44,11 @@ mod tests_admit;
 #[cfg(test)]
 mod tests_grants;
 #[cfg(test)]
+mod tests_post;
+#[cfg(test)]
 mod tests_set;
+#[cfg(test)]
+mod tests_snapshot;
 #[cfg(test)]
 mod tests_table;
 
@@ -50,10 +56,11 @@ pub use body::{Body, CameraSetup, Trust};
 pub use error::RosterError;
 pub use evaluate::Status;
 pub use grants::{Basis, GrantRef, Refusal, TooManyRecipients};
+pub use post::PostState;
 pub use provisioning::Provisioning;
 pub use roster::{Account, Camera, GrantState, HeadMark, Owner, Roster, SeatHolder, Threshold};
 pub use set::{Anchor, Inserted, RosterSet};
 pub use signers::{Case, Signers, TABLE};
-pub use snapshot::{SignedSnapshot, Snapshot};
+pub use snapshot::Reading;
 pub use statement::{Proposal, Statement};
 pub use verified::Verified;

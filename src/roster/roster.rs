@@ -8,6 +8,7 @@
 use crate::body::{
     CameraSetup, Cameras, Endpoint, EndpointKind, Exception, Genesis, Grant, Profile, Release, SeatKind, Span, Trust,
 };
+use crate::post::PostState;
 use crate::set::Anchor;
 use peri_domain::limits::RETENTION_DEFAULT;
 use peri_domain::{AccountId, CameraId, Fingerprint, Hash, Nonce, Role, UtcNanos, VmId};
@@ -28,6 +29,8 @@ pub enum Owner {
     Seat(u8),
     /// A past or present key of an account.
     Account(AccountId),
+    /// A past or present key of a post; it never signs and never asks.
+    Post(AccountId),
 }
 
 /// A seat with its present holder.
@@ -125,6 +128,7 @@ pub struct Roster {
     pub(crate) seat_sets: Vec<BTreeMap<u8, SeatHolder>>,
     pub(crate) owners: HashMap<Fingerprint, Owner>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
+    pub(crate) posts: BTreeMap<AccountId, PostState>,
     pub(crate) cameras: BTreeMap<CameraId, Camera>,
     /// Cameras that have or had a device, address or pin.
     pub(crate) devices: BTreeMap<Hash, BTreeSet<CameraId>>,
@@ -176,7 +180,7 @@ impl Account {
     }
 
     /// The present key and those before it from which the holder himself moved on: grants to any of them go on.
-    pub(crate) fn chain(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+    pub fn chain(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let mut open = true;
         self.keys.iter().rev().map_while(move |key| {
             let included = open;
@@ -197,6 +201,7 @@ impl Roster {
             seat_sets: Vec::new(),
             owners: HashMap::from([(anchor.claim_key, Owner::Claim), (anchor.device, Owner::Device)]),
             accounts: BTreeMap::new(),
+            posts: BTreeMap::new(),
             cameras: BTreeMap::new(),
             devices: BTreeMap::new(),
             kin: BTreeMap::new(),
@@ -405,6 +410,7 @@ impl Roster {
                 (&self.anchor, &self.genesis, &self.founding, &self.seat_sets, &self.accounts, &self.cameras),
                 (&self.devices, &self.kin, &self.grants, &self.revoked_keys, &self.revoked_grants, &self.profile),
                 (&self.retention, &self.endpoints, &self.releases, &self.holds, &self.exceptions, &self.erasures),
+                &self.posts,
             )
         );
         digest::hash("roster-state", &[text.as_bytes()])
@@ -436,7 +442,8 @@ impl Roster {
 
     /// Whether the present key, or one from which it was reached by the holder's own change, is revoked: a thief of a
     /// key must not escape its revocation by changing it.
-    pub(crate) fn chain_revoked(&self, account: &Account) -> bool {
+    #[must_use]
+    pub fn chain_revoked(&self, account: &Account) -> bool {
         account.chain().any(|key| self.revoked_keys.contains(&key))
     }
 

@@ -64,6 +64,8 @@ pub struct RosterSet {
     pub(crate) entries: BTreeMap<Hash, Vec<Kept>>,
     pub(crate) keys: HashMap<Fingerprint, UserPublic>,
     waiting: HashMap<Fingerprint, BTreeSet<Hash>>,
+    /// Ids in the order in which they came.
+    order: Vec<Hash>,
     evaluation: OnceLock<Box<Evaluation>>,
 }
 
@@ -76,6 +78,7 @@ impl RosterSet {
             entries: BTreeMap::new(),
             keys: HashMap::new(),
             waiting: HashMap::new(),
+            order: Vec::new(),
             evaluation: OnceLock::new(),
         }
     }
@@ -221,7 +224,11 @@ impl RosterSet {
     }
 
     pub(crate) fn put(&mut self, id: Hash, copy: Kept) {
-        self.entries.entry(id).or_default().push(copy);
+        let copies = self.entries.entry(id).or_default();
+        if copies.is_empty() {
+            self.order.push(id);
+        }
+        copies.push(copy);
         self.evaluation = OnceLock::new();
     }
 
@@ -240,7 +247,7 @@ impl RosterSet {
                 signature.is_some_and(|s| key.verify(SIGN_CONTEXT, copy.statement.signed_bytes(), &s).is_ok())
             });
             if copies.is_empty() {
-                self.entries.remove(&id);
+                self.forget(&id);
             }
             self.evaluation = OnceLock::new();
         }
@@ -253,15 +260,39 @@ impl RosterSet {
         if evaluation.effective.len() == self.entries.len() {
             return;
         }
-        let keep: BTreeSet<Hash> = evaluation.effective.iter().copied().collect();
-        self.entries.retain(|id, _| keep.contains(id));
+        let keep = evaluation.effective.clone();
+        self.keep_only(&keep);
         self.waiting.clear();
-        self.evaluation = OnceLock::new();
     }
 
     /// Takes a statement out again (an admission that failed) and puts the evaluation before it back.
     pub(crate) fn withdraw(&mut self, id: &Hash, before: Evaluation) {
-        self.entries.remove(id);
+        self.forget(id);
         self.evaluation = OnceLock::from(Box::new(before));
+    }
+
+    /// Ids in the order in which their statements came.
+    pub(crate) fn order(&self) -> &[Hash] {
+        &self.order
+    }
+
+    /// Sets the order of statements that were put in another.
+    pub(crate) fn set_order(&mut self, order: impl Iterator<Item = Hash>) {
+        self.order = order.collect();
+    }
+
+    /// Keeps the statements with these ids, ascending.
+    pub(crate) fn keep_only(&mut self, ids: &[Hash]) {
+        self.entries.retain(|id, _| ids.binary_search(id).is_ok());
+        self.order.retain(|id| ids.binary_search(id).is_ok());
+        self.evaluation = OnceLock::new();
+    }
+
+    fn forget(&mut self, id: &Hash) {
+        self.entries.remove(id);
+        // Nearly always the last one.
+        if let Some(at) = self.order.iter().rposition(|other| other == id) {
+            self.order.remove(at);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! | Statement | Any one of these suffices |
 //! |---|---|
 //! | genesis, seat at the founding | the claim key |
-//! | seat handover; profile; grant, renewal, release; hold, exception, early erasure; endpoint; camera re-set-up | k seats |
+//! | seat handover; profile; grant, renewal, release; post; hold, exception, early erasure; endpoint; camera re-set-up; snapshot | k seats |
 //! | first administrator and every further one; an administrator's key after a loss | k seats |
 //! | other accounts, removal of an account, other keys after a loss, retention, removal of a camera | one administrator; k seats |
 //! | key change | the account's old key |
@@ -72,10 +72,12 @@ pub enum Case {
     Hold,
     Exception,
     EarlyErasure,
+    Post,
+    Snapshot,
 }
 
 /// The table. Each row: the case, its name for people, the alternatives.
-pub const TABLE: [(Case, &str, &[Signers]); 24] = [
+pub const TABLE: [(Case, &str, &[Signers]); 26] = [
     (Case::Genesis, "the genesis", &[Signers::ClaimKey]),
     (Case::Seat, "a seat at the founding", &[Signers::ClaimKey]),
     (Case::SeatHandover, "a seat handover", &[Signers::Seats]),
@@ -100,6 +102,8 @@ pub const TABLE: [(Case, &str, &[Signers]); 24] = [
     (Case::Hold, "a hold", &[Signers::Seats]),
     (Case::Exception, "an exception", &[Signers::Seats]),
     (Case::EarlyErasure, "an early erasure", &[Signers::Seats]),
+    (Case::Post, "a post", &[Signers::Seats]),
+    (Case::Snapshot, "a snapshot of the roster", &[Signers::Seats]),
 ];
 
 /// Which measure of standing a signer must meet.
@@ -156,6 +160,8 @@ impl Case {
             Body::Hold(_) => Self::Hold,
             Body::Exception(_) => Self::Exception,
             Body::EarlyErasure(_) => Self::EarlyErasure,
+            Body::Post(_) => Self::Post,
+            Body::Snapshot(_) => Self::Snapshot,
         })
     }
 }

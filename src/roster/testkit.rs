@@ -182,6 +182,17 @@ pub(crate) fn profile(serial: u32, ceiling_hours: u64) -> Body {
     }))
 }
 
+/// A post of these members; nobody opens its key here.
+pub(crate) fn post(id: u8, serial: u32, key_of: usize, members: &[usize]) -> Body {
+    let mut members: Vec<PostMember> = members
+        .iter()
+        .map(|i| PostMember { account: account(*i), key: fp(*i), sealed: vec![0; peri_seal::post::POST_SEALED_LEN] })
+        .collect();
+    members.sort_unstable_by_key(|member| member.account);
+    let key = key(key_of).public().clone();
+    Body::Post(Box::new(Post { id: AccountId([id; 16]), serial, name: "control room".into(), key, members }))
+}
+
 pub(crate) fn span() -> Span {
     Span { cameras: Cameras::All, from: at(-HOUR), until: at(0), reason: "case 12".into() }
 }

@@ -1,15 +1,14 @@
-//! Order, tombstones, foreign bytes, snapshots, shorter rosters; properties over random histories.
+//! Order, tombstones, foreign bytes, shorter rosters; properties over random histories.
 
 use crate::body::*;
 use crate::roster::mark_of;
-use crate::set::Kept;
 use crate::testkit::*;
-use crate::{Anchor, Body, Proposal, Roster, RosterError, RosterSet, SignedSnapshot, Statement, Status};
+use crate::{Anchor, Body, Proposal, Roster, RosterError, RosterSet, Statement, Status};
 use peri_domain::{AccountId, Hash, Nonce, Rights, Role};
-use peri_seal::keys::{Signature, UserPublic};
+use peri_seal::keys::Signature;
 use proptest::prelude::*;
 
-fn read(history: &[Vec<u8>]) -> RosterSet {
+pub(crate) fn read(history: &[Vec<u8>]) -> RosterSet {
     let mut set = RosterSet::new(anchor());
     for bytes in history {
         set.insert(bytes).unwrap();
@@ -18,13 +17,13 @@ fn read(history: &[Vec<u8>]) -> RosterSet {
 }
 
 /// What an order must not change.
-fn outcome(set: &RosterSet) -> (Hash, u64, Hash, Roster) {
+pub(crate) fn outcome(set: &RosterSet) -> (Hash, u64, Hash, Roster) {
     let roster = set.verify(NOW);
     (roster.head(), roster.len(), roster.state_digest(), Roster::clone(&roster))
 }
 
 /// Deterministic shuffle (Fisher–Yates over a linear congruence; quality is of no matter here).
-fn shuffled(history: &[Vec<u8>], mut seed: u64) -> Vec<Vec<u8>> {
+pub(crate) fn shuffled(history: &[Vec<u8>], mut seed: u64) -> Vec<Vec<u8>> {
     let mut out = history.to_vec();
     for i in (1..out.len()).rev() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -142,110 +141,6 @@ fn a_shorter_roster_is_noticed() {
 }
 
 #[test]
-fn a_snapshot_of_k_seats_in_office_opens_and_no_other_does() {
-    let house = house();
-    let set = admitted(&house);
-    let sign = |seats: &[usize]| seats.iter().fold(set.snapshot(), |s, i| s.sign(key(*i).signing(), fp(*i)));
-    let good = SignedSnapshot::from_bytes(&sign(&[SEAT[0], HEIR]).to_bytes()).unwrap();
-    assert_eq!(outcome(&RosterSet::from_snapshot(anchor(), &good, &house).unwrap()), outcome(&set));
-    // One seat; one seat and a former one; one and an administrator.
-    for seats in [&[SEAT[0]][..], &[SEAT[0], SEAT[2]], &[SEAT[0], ADMIN], &[]] {
-        let error = RosterSet::from_snapshot(anchor(), &sign(seats), &house).unwrap_err();
-        assert!(matches!(error, RosterError::Snapshot { .. }), "{seats:?}: {error}");
-    }
-    assert!(RosterSet::from_snapshot(anchor(), &good, &house[..house.len() - 1]).is_err());
-    // Later statements come with their own signatures, and are held to them.
-    let mut more = house.clone();
-    more.push(say(grant(VIEWER), 2, &[SEAT[1], HEIR]));
-    let longer = RosterSet::from_snapshot(anchor(), &good, &shuffled(&more, 4)).unwrap();
-    assert_eq!(longer.verify(NOW).len(), more.len() as u64);
-    let forged = Statement::unsigned(proposal(grant(VIEWER), 2)).attach(fp(SEAT[0]), Signature([3; 96]));
-    more.push(forged.to_bytes());
-    assert!(matches!(RosterSet::from_snapshot(anchor(), &good, &more), Err(RosterError::BadSignature { .. })));
-    // Signed for the seat set before the handover, by its seats: refused once the handover is known.
-    let early = admitted(&house[..house.len() - 1]);
-    let stale = [SEAT[0], SEAT[2]].iter().fold(early.snapshot(), |s, i| s.sign(key(*i).signing(), fp(*i)));
-    assert!(RosterSet::from_snapshot(anchor(), &stale, &house[..house.len() - 1]).is_ok());
-    let error = RosterSet::from_snapshot(anchor(), &stale, &house).unwrap_err();
-    assert!(error.to_string().contains("of seat set 1, in office is 2"), "{error}");
-}
-
-#[test]
-fn a_snapshot_vouches_for_no_seat() {
-    // Forged handover of seat 2 to a stranger, covered by a snapshot that the stranger and one true seat signed.
-    let mut history = house();
-    let forged = Statement::unsigned(proposal(handover(2, HEIR, STRANGER), 2))
-        .attach(fp(SEAT[0]), Signature([3; 96]))
-        .attach(fp(SEAT[1]), Signature([3; 96]));
-    let mut set = admitted(&history);
-    set.put(
-        forged.hash(),
-        Kept {
-            bytes: forged.to_bytes(),
-            statement: forged.clone(),
-            genuine: forged.signers().collect(),
-            unknown: vec![],
-        },
-    );
-    assert_eq!(set.verify(NOW).seat_set(), 3);
-    let snapshot = [SEAT[0], STRANGER].iter().fold(set.snapshot(), |s, i| s.sign(key(*i).signing(), fp(*i)));
-    history.push(forged.to_bytes());
-    let error = RosterSet::from_snapshot(anchor(), &snapshot, &history).unwrap_err();
-    assert!(matches!(error, RosterError::BadSignature { .. }), "{error}");
-}
-
-/// Prints how long a start with 10,000 statements takes; asserted is only what comes out.
-#[test]
-#[allow(clippy::disallowed_methods, clippy::print_stderr, reason = "a measurement for people, no decision rests on it")]
-fn ten_thousand_statements_open_from_a_snapshot() {
-    let mut history = house();
-    let mut set = admitted(&history);
-    let mut put = |body: Body, signers: &[usize]| {
-        // Signatures that nobody made: if the snapshot did not cover them, nothing here would take effect.
-        let statement =
-            signers.iter().fold(Statement::unsigned(proposal(body, 2)), |s, i| s.attach(fp(*i), Signature([5; 96])));
-        let (bytes, nonce) = (statement.to_bytes(), statement.proposal().nonce);
-        let genuine = statement.signers().collect();
-        set.put(statement.hash(), Kept { bytes: bytes.clone(), statement, genuine, unknown: vec![] });
-        history.push(bytes);
-        nonce
-    };
-    let seats = [SEAT[0], HEIR];
-    for number in 0..2_000_u32 {
-        let mut sign = [2; 49];
-        sign[1..5].copy_from_slice(&number.to_be_bytes());
-        let public = UserPublic::from_parts([1; 1665], sign);
-        let (recipient, mut id) = (public.fingerprint(), [0xee; 16]);
-        id[..4].copy_from_slice(&number.to_be_bytes());
-        let name = format!("viewer {number}");
-        put(Body::Account(Box::new(NewAccount { id: AccountId(id), role: Role::Viewer, name, key: public })), &[ADMIN]);
-        for year in 0..3 {
-            let Body::Grant(mut body) = grant_of(VIEWER, Rights::ALL, Cameras::All, year * HOUR, (year + 1) * HOUR)
-            else {
-                unreachable!()
-            };
-            (body.recipient, body.account) = (recipient, AccountId(id));
-            let nonce = put(Body::Grant(body), &seats);
-            if year == 2 {
-                put(revocation(&[], &[nonce]), &[SEAT[0]]);
-            }
-        }
-    }
-    let snapshot = seats.iter().fold(set.snapshot(), |s, i| s.sign(key(*i).signing(), fp(*i))).to_bytes();
-    let start = std::time::Instant::now();
-    let signed = SignedSnapshot::from_bytes(&snapshot).unwrap();
-    let opened = RosterSet::from_snapshot(anchor(), &signed, &history).unwrap();
-    let roster = opened.verify(NOW);
-    let took = start.elapsed();
-    let again = std::time::Instant::now();
-    let recipients = roster.recipients(camera(1), at(10));
-    eprintln!("{} statements from a snapshot: {took:?}; recipients: {:?}", roster.len(), again.elapsed());
-    assert_eq!(roster.len(), history.len() as u64);
-    assert_eq!(roster.len(), 10_000 + house().len() as u64);
-    assert_eq!(recipients.unwrap_err().found, 2_000);
-}
-
-#[test]
 fn one_flipped_bit_anywhere_and_a_statement_has_no_effect() {
     let base = read(&house());
     let before = outcome(&base);
@@ -290,7 +185,7 @@ fn play(choices: &[(u8, u8, u8)]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let grants: Vec<Nonce> = roster.grants().map(|(id, _)| id).collect();
         let some_grant = grants.get(nth % grants.len().max(1)).copied().unwrap_or(Nonce([0; 16]));
         let (cam, dev) = (1 + a % 6, 1 + b % 6);
-        let (body, signers) = match what % 14 {
+        let (body, signers) = match what % 16 {
             0 => (handover(b % 3, office[nth % office.len()], free), two),
             1 => (person(free, Role::Viewer), vec![ADMIN]),
             2 => (person(free, Role::Administrator), two),
@@ -303,7 +198,12 @@ fn play(choices: &[(u8, u8, u8)]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
             9 => (re_setup(cam, roster.camera(camera(cam)).map_or(1, |c| c.serial + 1), dev, None), two),
             10 => (if b % 2 == 0 { register(cam) } else { remove(cam) }, two),
             11 => (key_change(VIEWER, VIEWER, free, ChangedBy::Holder), vec![VIEWER]),
-            12 => (profile(roster.profile().map_or(1, |p| p.serial + 1), u64::from(*b)), two),
+            12 => {
+                let serial = roster.post(AccountId([0xcc; 16])).map_or(1, |post| post.present().serial + 1);
+                (post(0xcc, serial, free, if b % 2 == 0 { &[VIEWER] } else { &[VIEWER, TECH] }), two)
+            }
+            13 => (Body::Snapshot(set.snapshot()), two),
+            14 => (profile(roster.profile().map_or(1, |p| p.serial + 1), u64::from(*b)), two),
             _ => (
                 Body::Retention(Retention {
                     serial: roster.retention.map_or(1, |r| r.0 + 1),
@@ -354,7 +254,7 @@ proptest! {
     fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), at in any::<(u16, u16)>()) {
         drop(Statement::from_bytes(&bytes));
         drop(Proposal::from_bytes(&bytes));
-        drop(SignedSnapshot::from_bytes(&bytes));
+        drop(RosterSet::read(anchor(), &[&bytes]));
         drop(RosterSet::new(anchor()).insert(&bytes));
         // Spliced into a good one.
         let mut good = Statement::unsigned(proposal(grant(VIEWER), 2)).to_bytes();

@@ -90,7 +90,9 @@ fn rows() -> Vec<Row> {
         ),
         row(Case::Hold, Body::Hold(span()), seats.clone()),
         row(Case::Exception, Body::Exception(Box::new(exception)), seats.clone()),
-        row(Case::EarlyErasure, Body::EarlyErasure(span()), seats),
+        row(Case::EarlyErasure, Body::EarlyErasure(span()), seats.clone()),
+        row(Case::Post, post(0xcc, 1, FREE, &[VIEWER]), seats.clone()),
+        row(Case::Snapshot, Body::Snapshot(admitted(&house).snapshot()), seats),
     ]
 }
 

@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod device;
 pub mod digest;
 pub mod keys;
+pub mod post;
 pub mod record;
 pub mod rng;
 pub mod scan;

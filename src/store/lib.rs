@@ -11,6 +11,7 @@ pub mod db;
 pub mod fsck;
 pub mod index;
 pub mod journal;
+pub mod logins;
 pub mod retention;
 pub mod root;
 pub mod schema;

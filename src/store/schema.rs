@@ -23,7 +23,11 @@ pub const SCRIBE: &str = "peri_scribe";
 pub const DATABASE: &str = "peri";
 
 /// Every migration, oldest first: version and text.
-const MIGRATIONS: [(i32, &str); 2] = [(1, include_str!("sql/001_ledger.sql")), (2, include_str!("sql/002_index.sql"))];
+const MIGRATIONS: [(i32, &str); 3] = [
+    (1, include_str!("sql/001_ledger.sql")),
+    (2, include_str!("sql/002_index.sql")),
+    (3, include_str!("sql/003_access.sql")),
+];
 
 /// Why a database could not be brought to this version.
 #[derive(Debug, thiserror::Error)]
@@ -218,12 +222,12 @@ mod tests {
     fn migrating_twice_changes_nothing_and_an_altered_migration_is_named() {
         let cluster = TestDb::start();
         let superuser = Endpoint::superuser(cluster.socket_dir());
-        assert_eq!(migrate(&superuser).unwrap(), 2);
+        assert_eq!(migrate(&superuser).unwrap(), 3);
         let mut client = superuser.connect().unwrap();
         client.execute("UPDATE peri_meta.migration SET digest = '\\x00' WHERE version = 1", &[]).unwrap();
         assert!(matches!(migrate(&superuser), Err(SchemaError::Altered(1))));
         client.execute("INSERT INTO peri_meta.migration VALUES (9, '\\x00')", &[]).unwrap();
-        assert!(matches!(migrate(&superuser), Err(SchemaError::Newer { found: 9, known: 2 })));
+        assert!(matches!(migrate(&superuser), Err(SchemaError::Newer { found: 9, known: 3 })));
         assert!(matches!(
             migrate(&Endpoint { database: "a; DROP".to_owned(), ..superuser }),
             Err(SchemaError::Name(_))

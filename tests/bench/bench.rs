@@ -9,6 +9,7 @@
     reason = "counts and times far below the limits of a double"
 )]
 
+mod access;
 mod crypto;
 mod ledger;
 mod meter;
@@ -42,6 +43,7 @@ pub(crate) enum Goal {
     ValueAtMost(f64),
     ValueAtLeast(f64),
     RatioAtMost(f64),
+    RatioAtLeast(f64),
 }
 
 impl Measure {
@@ -54,6 +56,7 @@ impl Measure {
             Goal::ValueAtMost(bound) => self.value <= bound,
             Goal::ValueAtLeast(bound) => self.value >= bound,
             Goal::RatioAtMost(bound) => self.ratio()? <= bound,
+            Goal::RatioAtLeast(bound) => self.ratio()? >= bound,
         })
     }
 
@@ -63,6 +66,7 @@ impl Measure {
             Some(Goal::ValueAtMost(bound)) => format!("<= {bound}"),
             Some(Goal::ValueAtLeast(bound)) => format!(">= {bound}"),
             Some(Goal::RatioAtMost(bound)) => format!("ratio <= {bound}"),
+            Some(Goal::RatioAtLeast(bound)) => format!("ratio >= {bound}"),
         }
     }
 
@@ -95,9 +99,16 @@ fn short(value: f64) -> String {
     }
 }
 
+/// A group of measurements that needs nothing but the processor.
+type Measuring = fn() -> Vec<Measure>;
+
 /// What can be measured, in the order in which it runs.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 12] = [
     "seal.throughput",
+    "roster.verify_1000",
+    "wrap.per_second",
+    "auth.proof_verify",
+    "auth.login",
     "ledger.append_batched",
     "ledger.intent_p99",
     "record.cpu_per_camera_hour",
@@ -141,6 +152,15 @@ fn main() -> ExitCode {
     };
     if wants("seal.throughput") {
         tell(crypto::throughput());
+    }
+    let of_access: [(&str, Measuring); 4] = [
+        ("roster.verify_1000", access::roster),
+        ("wrap.per_second", access::wraps),
+        ("auth.proof_verify", access::proofs),
+        ("auth.login", access::login),
+    ];
+    for (_, measure) in of_access.iter().filter(|(name, _)| wants(name)) {
+        tell(measure());
     }
     if wants("ledger.append_batched") || wants("ledger.intent_p99") {
         tell(ledger::measure(wants("ledger.append_batched"), wants("ledger.intent_p99")));

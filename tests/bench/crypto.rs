@@ -20,17 +20,21 @@ const FRAGMENT: usize = 65_536;
 const FRAGMENTS: usize = 4_000;
 const RECIPIENTS: [usize; 4] = [1, 10, 100, 1_000];
 
-fn seconds(work: impl FnOnce()) -> f64 {
+/// Seconds that something takes.
+pub(crate) fn seconds(work: impl FnOnce()) -> f64 {
     let clock = SystemClock;
     let from = clock.monotonic();
     work();
     (clock.monotonic() - from).as_secs_f64()
 }
 
-/// Best of three, so that a neighbour on the machine does not count.
-fn gb_per_s(mut work: impl FnMut()) -> f64 {
-    let best = (0..3).map(|_| seconds(&mut work)).fold(f64::MAX, f64::min);
-    (FRAGMENTS * FRAGMENT) as f64 / 1e9 / best
+/// Seconds at best of three, so that a neighbour on the machine does not count.
+pub(crate) fn best(mut work: impl FnMut()) -> f64 {
+    (0..3).map(|_| seconds(&mut work)).fold(f64::MAX, f64::min)
+}
+
+fn gb_per_s(work: impl FnMut()) -> f64 {
+    (FRAGMENTS * FRAGMENT) as f64 / 1e9 / best(work)
 }
 
 /// `seal.throughput`: AES-256-GCM, checksum and header, in place; beside it the chain over the sealed bytes.

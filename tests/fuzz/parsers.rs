@@ -35,7 +35,6 @@ const DECODERS: [&str; 14] = [
 pub(crate) const TRIED: &[(&str, &str, &str)] = &[
     ("access/attempts.rs Attempts::from_bytes", "attempts", "Attempts::from_bytes"),
     ("access/invite.rs Invitation::parse", "invitation", "Invitation::parse"),
-    ("access/invite.rs Invitations::from_bytes", "invitation", "Invitations::from_bytes"),
     ("access/onetime.rs Chain::from_bytes", "onetime", "Chain::from_bytes"),
     ("access/onetime.rs Holder::from_bytes", "onetime", "Holder::from_bytes"),
     ("access/proof.rs Proof::from_text", "proof", "Proof::from_text"),

@@ -67,11 +67,7 @@ impl Audience {
         }
         // The grants themselves: a further right or an earlier beginning must not wait for the end of an epoch.
         let in_force = |state: &GrantState| {
-            grants_count
-                && !state.revoked
-                && state.grant.cameras.contains(camera)
-                && state.grant.from <= at
-                && at < state.until
+            grants_count && !state.revoked && state.grant.cameras.contains(camera) && state.holds_at(at)
         };
         for (id, _) in roster.grants().filter(|(_, state)| in_force(state)) {
             state.update([3]);

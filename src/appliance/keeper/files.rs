@@ -9,7 +9,7 @@
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{STATEMENT_MAX, STATEMENTS_MAX};
 use peri_domain::{Hash, UtcNanos, VmId};
-use peri_roster::{HeadMark, RosterSet, Statement};
+use peri_roster::{Anchor, HeadMark, RosterError, RosterSet, Statement};
 use peri_sandbox::durable::{self, Dir, DurableError};
 use peri_seal::keys::{KEY_PAIR_SECRET_LEN, KeyPair};
 use peri_seal::{digest, rng};
@@ -183,6 +183,20 @@ pub(super) fn write_seen(dir: &Dir, time: UtcNanos) -> Result<(), FilesError> {
     let crc = crc32c::crc32c(&bytes[..8]).to_be_bytes();
     bytes[8..].copy_from_slice(&crc);
     Ok(durable::write_atomic(dir, SEEN, &bytes, 0o600)?)
+}
+
+/// The roster of a log: signatures that the last snapshot in it covers are not checked again. Returns the set, the
+/// statements in it, and why the snapshot could not be used – unless for the ordinary reason that a seat changed hands
+/// since.
+pub(super) fn read_roster(anchor: Anchor, log: Vec<Vec<u8>>) -> (RosterSet, Vec<Vec<u8>>, Option<String>) {
+    let reading = RosterSet::read(anchor, &log);
+    let left_out: Vec<usize> = reading.left_out.iter().map(|(at, _)| *at).collect();
+    let kept = log.into_iter().enumerate().filter(|(at, _)| left_out.binary_search(at).is_err());
+    let unused = match reading.snapshot {
+        None | Some(Ok(_) | Err(RosterError::StaleSeatSet { .. })) => None,
+        Some(Err(why)) => Some(format!("the roster's snapshot was not used, every signature was checked: {why}")),
+    };
+    (reading.set, kept.map(|(_, statement)| statement).collect(), unused)
 }
 
 /// The statements on disk.

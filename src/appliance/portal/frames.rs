@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Longest frame from a client: a statement or a signed request with its body, never video.
+/// Longest frame from a client: a statement or a request with body and proof, never video.
 const ASK_MAX: usize = limits::STATEMENT_MAX + 1024;
 
 /// Reads one frame; `false` at the end of the connection.
@@ -26,7 +26,7 @@ pub(super) fn read_frame(stream: &mut UnixStream, clock: &dyn Clock, frame: &mut
     let length = u32::from_be_bytes(length) as usize;
     if length > ASK_MAX {
         let detail = format!("the frame has {length} bytes; at most {ASK_MAX} are accepted");
-        write_frame(stream, clock, &Reply::Problem(Problem::new(413, "too_long", "Frame too long", detail)))?;
+        write_frame(stream, clock, &Reply::NotTaken(Problem::new(413, "too_long", "Frame too long", detail)))?;
         return Ok(false);
     }
     frame.clear();

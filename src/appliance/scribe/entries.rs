@@ -43,12 +43,17 @@ impl Scribe {
     }
 
     pub(super) fn alarm(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
+        self.raise(kind, camera, text);
+        self.record(kind, camera, text);
+    }
+
+    /// Puts an alarm where health shows it.
+    pub(super) fn raise(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {
         let line = match camera {
             Some(camera) => format!("{} {kind}: camera {camera}: {text}", self.clock.utc()),
             None => format!("{} {kind}: {text}", self.clock.utc()),
         };
         self.alarms.raise(line);
-        self.record(kind, camera, text);
     }
 
     pub(super) fn record(&mut self, kind: EntryType, camera: Option<CameraId>, text: &str) {

@@ -118,8 +118,8 @@ impl Scribe {
         }
         self.record(EntryType::SegmentClosed, Some(camera), &format!("epoch {epoch}"));
         let done: Vec<u64> =
-            self.followers.iter().filter(|(_, c, e)| (*c, *e) == (camera, epoch)).map(|(id, _, _)| *id).collect();
-        self.followers.retain(|(_, c, e)| (*c, *e) != (camera, epoch));
+            self.followers.iter().filter(|f| (f.camera, f.epoch) == (camera, epoch)).map(|f| f.portal_id).collect();
+        self.followers.retain(|f| (f.camera, f.epoch) != (camera, epoch));
         for id in done {
             self.tell_portal(ScribeToPortal::Closed { id }, None);
         }

@@ -1,19 +1,18 @@
 //! Portal's questions: each is checked here again, whatever portal says about it.
 
 use super::quota::Sender;
-use super::{EventDetail, PortalLink, Scribe, Waiting, salt};
+use super::{EventDetail, Follower, PortalLink, Scribe, Waiting, salt};
 use crate::link::{self, MESSAGES_PER_TURN};
 use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal};
 use peri_access::Allowed;
 use peri_access::decide::{self, Denied, Object, Principal};
 use peri_access::wire::{
     Ask, CoverageKind, CoverageSpan, FetchBody, Health, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody,
-    OpenedPage, Problem, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SignedRequest, SpanBody,
-    decode_strict,
+    OpenedPage, Problem, Request, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SpanBody, decode_strict,
 };
 use peri_domain::{Action, EpochNo, Fingerprint, Nonce, Pseudonym, UtcNanos, limits};
 use peri_ledger::{EntryType, Event};
-use peri_roster::{Roster, Statement, Verified};
+use peri_roster::{Roster, Statement};
 use peri_sandbox::clock::Clock as _;
 use peri_seal::record::EpochId;
 use peri_seal::{rng, wrap};
@@ -43,7 +42,7 @@ pub(super) fn away(detail: &str) -> Problem {
     Problem::new(503, "ledger_away", "The appliance cannot answer just now", detail)
 }
 
-fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
+pub(super) fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
     minicbor::to_vec(answer).expect("encoding into a Vec cannot fail")
 }
 
@@ -66,7 +65,7 @@ impl Scribe {
         }
     }
 
-    fn answer(&mut self, id: u64, answered: Answered) {
+    pub(super) fn answer(&mut self, id: u64, answered: Answered) {
         match answered {
             // Never to be sent: the link would be taken for broken, and nobody asks anything any more.
             Ok(body) if body.len() > ANSWER_MAX => {
@@ -114,7 +113,7 @@ impl Scribe {
             }
             Ask::Nonce => {
                 let nonce = salt();
-                self.nonces.issue(nonce, self.clock.monotonic());
+                self.talks.nonces.issue(nonce, self.clock.monotonic());
                 self.answer(id, Ok(encode(&nonce)));
             }
             Ask::Submit { statement } => {
@@ -129,10 +128,17 @@ impl Scribe {
                 }
                 self.ask_keeper(id, |question| ScribeToKeeper::Submit { id: question, statement });
             }
-            Ask::Signed(request) => {
-                if let Some(answered) = self.signed(id, &request) {
-                    self.answer(id, answered);
-                }
+            Ask::Open(opening) => self.on_opening(id, &opening),
+            Ask::Request(request) => self.on_request(id, &request),
+            Ask::Prelogin(ask) => {
+                let answered = self.on_prelogin(&ask);
+                self.answer(id, answered);
+            }
+            Ask::Login(request) => self.on_login(id, &request),
+            Ask::Set(signed) => self.on_setting(id, signed),
+            Ask::Redeem(redemption) => {
+                let answered = self.on_redemption(&redemption);
+                self.answer(id, answered);
             }
         }
     }
@@ -165,39 +171,30 @@ impl Scribe {
         }
     }
 
-    /// `None`: answered otherwise (a stream).
-    fn signed(&mut self, id: u64, request: &SignedRequest) -> Option<Answered> {
-        self.renew_roster();
-        let Some(roster) = &self.roster else {
-            return Some(Err(away("the roster is not loaded yet; try again in a moment")));
-        };
-        // The signature first: a stranger can neither spend a nonce nor fill the ledger.
-        let principal = match decide::authenticate(roster, request) {
-            Ok(principal) => principal,
-            Err(denied) => {
-                self.quotas.stranger(self.clock.monotonic());
-                return Some(Err(Problem::new(401, "not_authenticated", "Not authenticated", denied.to_string())));
-            }
-        };
-        if let Err(error) = self.nonces.spend(&request.nonce, self.clock.monotonic()) {
-            self.refused(&principal, EntryType::RequestRefused, "a nonce that is spent, old or unknown");
-            return Some(Err(Problem::new(401, "nonce", "Stale request", error.to_string())));
-        }
-        Some(match request.method {
-            Method::Roster => self.read_roster(principal, &request.body),
-            Method::Segments => self.read_segments(principal, &request.body),
-            Method::Open => self.open(principal, &request.body, request.nonce),
-            Method::Fetch => match self.fetch(id, principal, &request.body) {
-                Ok(()) => return None,
+    /// What a request asks, once it is known who asks and that it came for the first time.
+    pub(super) fn execute(&mut self, id: u64, principal: Principal, request: &Request) {
+        let body = request.body.as_slice();
+        let answered = match request.method {
+            Method::Roster => self.read_roster(principal, body),
+            Method::Segments => self.read_segments(principal, body),
+            Method::Open => self.open(principal, body, request.proof.request_id()),
+            Method::Fetch => match self.fetch(id, principal, request) {
+                // Answered by a stream.
+                Ok(()) => return,
                 Err(problem) => Err(problem),
             },
-            Method::Health => self.read_health(principal, &request.body),
-            Method::Ledger => self.read_ledger(principal, &request.body),
-        })
+            Method::Health => self.read_health(principal, body),
+            Method::Ledger => self.read_ledger(principal, body),
+            Method::Offer => self.offer(principal, body),
+            Method::Invitation => self.invitation(principal, body),
+            Method::Withdraw => self.withdraw(principal, body),
+            Method::Logout => self.log_out(request.proof.session, &principal),
+        };
+        self.answer(id, answered);
     }
 
     /// Asks the one decision; a refusal goes to the ledger.
-    fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
+    pub(super) fn allow(&mut self, principal: Principal, action: Action, object: Object) -> Result<Allowed, Problem> {
         let now = self.now();
         self.allow_at(principal, action, object, now)
     }
@@ -224,7 +221,8 @@ impl Scribe {
 
     fn refused(&mut self, principal: &Principal, kind: EntryType, why: &str) {
         let detail = EventDetail { camera: None, text: why.to_owned() };
-        let event = Event::new(kind, self.clock.utc()).about(pseudonym(principal)).with_detail(salt(), &detail);
+        let event =
+            Event::new(kind, self.clock.utc()).about(pseudonym(principal.fingerprint())).with_detail(salt(), &detail);
         self.enter(event);
     }
 
@@ -249,13 +247,17 @@ impl Scribe {
             let detail = "the span must begin before it ends, and the action be live, playback or export";
             return Err(Problem::new(400, "bad_span", "Not a span", detail));
         }
-        let fingerprint = principal.fingerprint();
         let now = self.now();
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
         // The account must hold the right somewhere in the span; segments without it are left out below.
-        let windows = windows(roster, fingerprint, &body, now);
+        let windows = decide::windows(roster, &principal, body.action, body.camera, (body.from, body.until), now);
         let entitled = |from: UtcNanos, until: UtcNanos| {
-            roster.grant_for(fingerprint, body.camera, body.action, from, until, now).is_ok()
+            if body.action != Action::WatchLive {
+                // One grant, and one stretch of its hours, covers the whole segment.
+                return windows.iter().any(|window| window.0 <= from && until <= window.1);
+            }
+            let object = Object::Pictures { camera: body.camera, from, until, running: true };
+            from <= now && now < until && decide::decide(roster, principal.clone(), body.action, object, now).is_ok()
         };
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         db.write_index().map_err(|e| away(&e.to_string()))?;
@@ -289,6 +291,7 @@ impl Scribe {
         let db = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         let coverage =
             db.db().coverage_between(body.camera, body.from, body.until).map_err(|e| away(&e.to_string()))?;
+        let windows = merged(windows);
         let coverage = coverage.into_iter().flat_map(|span| clipped(span, &windows));
         for span in coverage {
             if page.coverage.len() >= COVERAGE_PAGE {
@@ -310,8 +313,8 @@ impl Scribe {
         Ok(encode(&page))
     }
 
-    /// The disclosure: X of epochs, sealed to the signer. The intent is durable in the ledger before anything is sealed.
-    fn open(&mut self, principal: Principal, body: &[u8], nonce: Nonce) -> Answered {
+    /// The disclosure: X of epochs, sealed to the asker's roster key. The intent is durable in the ledger before anything is sealed.
+    fn open(&mut self, principal: Principal, body: &[u8], request: Nonce) -> Answered {
         let body: OpenBody = decode(body)?;
         if body.purpose.len() > PURPOSE_MAX || body.epochs.len() > OPEN_EPOCHS_MAX {
             let detail = format!("at most {OPEN_EPOCHS_MAX} epochs and {PURPOSE_MAX} bytes of purpose");
@@ -353,7 +356,7 @@ impl Scribe {
             // Erased between question and answer: missing in the answer, as documented.
             let Ok(x) = self.xfile.get(body.camera, epoch) else { continue };
             let id = EpochId { vm, camera: body.camera, epoch };
-            let sealed = wrap::seal_x(&mut rng::system(), &x, &id, &nonce, allowed.principal().key())
+            let sealed = wrap::seal_x(&mut rng::system(), &x, &id, &request, allowed.principal().key())
                 .map_err(|e| Problem::new(500, "seal", "X could not be sealed to this key", e.to_string()))?;
             page.keys.push(SealedX { epoch, sealed: sealed.into() });
         }
@@ -384,8 +387,9 @@ impl Scribe {
             action: allowed.action(),
             purpose: body.purpose.clone(),
         };
-        let event =
-            Event::new(kind, self.clock.utc()).about(pseudonym(allowed.principal())).with_detail(salt(), &detail);
+        let event = Event::new(kind, self.clock.utc())
+            .about(pseudonym(allowed.principal().fingerprint()))
+            .with_detail(salt(), &detail);
         let books = self.books.as_mut().ok_or_else(|| away("the ledger is not open yet"))?;
         books.append_now(event).map(drop).map_err(|error| {
             away(&format!(
@@ -394,8 +398,8 @@ impl Scribe {
         })
     }
 
-    fn fetch(&mut self, id: u64, principal: Principal, body: &[u8]) -> Result<(), Problem> {
-        let body: FetchBody = decode(body)?;
+    fn fetch(&mut self, id: u64, principal: Principal, request: &Request) -> Result<(), Problem> {
+        let body: FetchBody = decode(&request.body)?;
         let gone = || Problem::new(404, "no_segment", "No such recording", "it does not exist or is erased");
         let Some(object) = self.pictures(body.camera, body.epoch) else {
             let now = self.now();
@@ -415,7 +419,8 @@ impl Scribe {
         let fd = self.store.open_read(body.camera, body.epoch).map_err(|_| gone())?;
         let follow_until = (body.follow && running).then_some(ends);
         if follow_until.is_some() {
-            self.followers.push((id, body.camera, body.epoch));
+            let session = request.proof.session;
+            self.followers.push(Follower { portal_id: id, camera: body.camera, epoch: body.epoch, session });
         }
         self.tell_portal(ScribeToPortal::Stream { id, offset: body.offset, end, follow_until }, Some(fd));
         Ok(())
@@ -491,23 +496,17 @@ fn not_rotated(roster: &Roster) -> Option<String> {
     })
 }
 
-/// When this key may do this to this camera, ascending and without overlap. The roster judges each grant as a whole, so
-/// every part of one that it allows is allowed.
-fn windows(roster: &Verified<Roster>, key: Fingerprint, body: &SpanBody, now: UtcNanos) -> Vec<(UtcNanos, UtcNanos)> {
-    let allowed = |(from, until): &(UtcNanos, UtcNanos)| {
-        roster.grant_for(key, body.camera, body.action, *from, *until, now).is_ok()
-    };
-    let grants = roster.grants().map(|(_, state)| (state.grant.from, state.until));
-    let mut all: Vec<_> = grants.filter(allowed).collect();
-    all.sort_unstable();
-    let mut windows: Vec<(UtcNanos, UtcNanos)> = Vec::new();
-    for (from, until) in all {
-        match windows.last_mut() {
+/// Windows ascending and without overlap.
+fn merged(mut windows: Vec<(UtcNanos, UtcNanos)>) -> Vec<(UtcNanos, UtcNanos)> {
+    windows.sort_unstable();
+    let mut merged: Vec<(UtcNanos, UtcNanos)> = Vec::new();
+    for (from, until) in windows {
+        match merged.last_mut() {
             Some(last) if from <= last.1 => last.1 = last.1.max(until),
-            _ => windows.push((from, until)),
+            _ => merged.push((from, until)),
         }
     }
-    windows
+    merged
 }
 
 /// The parts of a span that lie in a window: when a camera was down is nobody's business who could not have looked.
@@ -537,13 +536,13 @@ pub(super) struct DisclosureDetail {
 }
 
 /// The account without its name: the first half of its key's fingerprint, the same in every entry until the key changes.
-fn pseudonym(principal: &Principal) -> Pseudonym {
+pub(super) fn pseudonym(key: Fingerprint) -> Pseudonym {
     let mut half = [0; 16];
-    half.copy_from_slice(&principal.fingerprint().as_bytes()[..16]);
+    half.copy_from_slice(&key.as_bytes()[..16]);
     Pseudonym(half)
 }
 
-fn decode<'b, T>(body: &'b [u8]) -> Result<T, Problem>
+pub(super) fn decode<'b, T>(body: &'b [u8]) -> Result<T, Problem>
 where
     T: minicbor::Decode<'b, ()> + minicbor::Encode<()>,
 {

@@ -13,20 +13,36 @@ use std::collections::BTreeSet;
 impl Scribe {
     pub(super) fn take_statement(&mut self, statement: &[u8]) {
         let Some(set) = &mut self.roster_set else { return };
+        if !self.roster_complete {
+            self.statements.push(statement.to_vec());
+            return;
+        }
         if set.insert(statement).is_err() {
             self.alarm(EntryType::RosterAlarm, None, "keeper sent a statement that does not verify here");
             return;
         }
         self.statements.push(statement.to_vec());
         self.roster_of = None;
-        if self.roster_complete {
-            // What keeper says again at a start is compared with the database before anything of it is written there.
-            if let Some(books) = &mut self.books {
-                books.statement(statement);
-            }
-            self.renew_roster();
-            let text = self.roster.as_ref().map(|r| format!("{} statements, head {}", r.len(), r.head()));
-            self.record(EntryType::RosterAccepted, None, &text.unwrap_or_default());
+        // What keeper says again at a start is compared with the database before anything of it is written there.
+        if let Some(books) = &mut self.books {
+            books.statement(statement);
+        }
+        self.renew_roster();
+        self.end_sessions_out_of_office();
+        let text = self.roster.as_ref().map(|r| format!("{} statements, head {}", r.len(), r.head()));
+        self.record(EntryType::RosterAccepted, None, &text.unwrap_or_default());
+    }
+
+    /// Verifies what keeper sent at a start, all at once: signatures that a snapshot covers are not checked again.
+    pub(super) fn load_roster(&mut self) {
+        let Some(set) = &mut self.roster_set else { return };
+        let reading = RosterSet::read(*set.anchor(), &self.statements);
+        *set = reading.set;
+        self.roster_of = None;
+        for (at, why) in reading.left_out.iter().rev() {
+            self.statements.remove(*at);
+            let text = format!("keeper sent a statement that does not verify here: {why}");
+            self.alarm(EntryType::RosterAlarm, None, &text);
         }
     }
 
@@ -37,7 +53,8 @@ impl Scribe {
         if self.roster.is_some() && self.roster_of == Some(now.secs()) {
             return;
         }
-        if let Some(set) = &self.roster_set {
+        // While keeper sends its roster anew, the one verified before stays.
+        if let Some(set) = self.roster_set.as_ref().filter(|_| self.roster_complete) {
             self.roster = Some(set.verify(now));
             self.roster_of = Some(now.secs());
         }
@@ -61,13 +78,12 @@ impl Scribe {
         let Some(set) = &self.roster_set else { return };
         let known: BTreeSet<&[u8]> = self.statements.iter().map(Vec::as_slice).collect();
         let mut present: BTreeSet<&[u8]> = stored.iter().map(Vec::as_slice).collect();
-        let mut copy = RosterSet::new(*set.anchor());
-        let mut foreign = Vec::new();
-        for statement in &stored {
-            if copy.insert(statement).is_err() || !known.contains(statement.as_slice()) {
-                foreign.push(statement.clone());
-            }
-        }
+        let mut reading = RosterSet::read(*set.anchor(), &stored);
+        let bad: BTreeSet<usize> = reading.left_out.iter().map(|(at, _)| *at).collect();
+        let copy = &mut reading.set;
+        let is_foreign =
+            |(at, statement): &(usize, &Vec<u8>)| bad.contains(at) || !known.contains(statement.as_slice());
+        let foreign: Vec<_> = stored.iter().enumerate().filter(is_foreign).map(|(_, s)| s.clone()).collect();
         // What was accepted since is on its way and not missing.
         for statement in books.waiting_statements() {
             if present.insert(statement) {

@@ -4,7 +4,7 @@ use crate::commands::find;
 use crate::context::{Context, Session};
 use crate::exit::Error;
 use crate::files::Draft;
-use crate::footage::{self, Cutter, Expected, FootageError, Opened, Part, Plan};
+use crate::footage::{self, Cutter, Expected, FootageError, Membership, Opened, Part, Plan};
 use crate::times::{self, TIME_HELP};
 use crate::ui::{Progress, Report};
 use crate::vault::KeyKind;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Longest purpose, as the protocol has it.
 const PURPOSE_MAX: usize = 400;
@@ -90,6 +91,7 @@ pub fn run(args: &ExportArgs, context: &mut Context) -> Result<Report, Error> {
         joiner: Joiner::new(BufWriter::with_capacity(1 << 20, draft.writer()?), gaps, entry),
         cutter: Cutter::new(from, until),
         tally: Tally::default(),
+        posts: footage::memberships(&who, &known.roster),
         path: &args.output,
         from,
     };
@@ -121,6 +123,7 @@ struct Export<'a> {
     joiner: Joiner<BufWriter<File>>,
     cutter: Cutter,
     tally: Tally,
+    posts: Rc<[Membership]>,
     path: &'a Path,
     from: UtcNanos,
 }
@@ -137,7 +140,8 @@ impl Export<'_> {
         progress: &mut Progress,
     ) -> Result<bool, Error> {
         let epochs = batch.iter().map(|segment| segment.epoch).collect();
-        let keys = footage::open_keys(session, who, &footage::open_body(camera, epochs, Action::Export, purpose))?;
+        let keys = footage::open_keys(session, who, &footage::open_body(camera, epochs, Action::Export, purpose))?
+            .with_posts(&self.posts);
         let vm = session.vm();
         let device = session.profile.identity.device.clone();
         for segment in batch {

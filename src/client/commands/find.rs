@@ -3,10 +3,10 @@
 //! Invariant: a name that fits two things is refused, never guessed.
 
 use crate::exit::Error;
-use peri_domain::{CameraId, Fingerprint, Nonce};
-use peri_roster::Roster;
+use peri_domain::{AccountId, CameraId, Fingerprint, Nonce};
 use peri_roster::body::Cameras;
 use peri_roster::roster::{Account, Camera, GrantState, SeatHolder};
+use peri_roster::{PostState, Roster, RosterError};
 
 /// Shortest beginning of an id that is taken for one: 32 bits.
 const PREFIX_MIN: usize = 8;
@@ -46,6 +46,33 @@ pub fn account<'a>(roster: &'a Roster, text: &str) -> Result<&'a Account, Error>
     one("account", text, &accounts, |account| (account.name().to_owned(), account.id().to_string())).copied()
 }
 
+/// A post.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn post<'a>(roster: &'a Roster, text: &str) -> Result<&'a PostState, Error> {
+    let posts: Vec<_> = roster.posts().collect();
+    one("post", text, &posts, |post| (post.present().name.clone(), post.present().id.to_string())).copied()
+}
+
+/// Who may receive a grant: an account, or a post; its id and present key.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn recipient(roster: &Roster, text: &str) -> Result<(AccountId, Fingerprint), Error> {
+    if let Some(seat) = roster.seats().find(|seat| seat.name == text || seat.fingerprint.to_string() == text) {
+        return Err(RosterError::GrantForCustodian { key: seat.fingerprint }.into());
+    }
+    let mut all: Vec<(String, AccountId, Fingerprint)> = roster
+        .accounts()
+        .filter(|account| !account.removed())
+        .map(|account| (account.name().to_owned(), account.id(), account.key().1))
+        .collect();
+    let posts = roster.posts().map(PostState::present);
+    all.extend(posts.map(|post| (post.name.clone(), post.id, post.key.fingerprint())));
+    one("account or post", text, &all, |(name, id, _)| (name.clone(), id.to_string())).map(|(_, id, key)| (*id, *key))
+}
+
 /// A seat by number or name.
 ///
 /// # Errors
@@ -67,7 +94,7 @@ pub fn grant<'a>(roster: &'a Roster, text: &str) -> Result<(Nonce, &'a GrantStat
     one("grant", text, &grants, |(id, _)| (id.to_string(), id.to_string())).copied()
 }
 
-/// A key: a fingerprint, or the present key of an account or seat.
+/// A key: a fingerprint, or the present key of an account, seat or post.
 ///
 /// # Errors
 /// [`Error::Usage`].
@@ -78,6 +105,7 @@ pub fn key(roster: &Roster, text: &str) -> Result<Fingerprint, Error> {
     let mut holders: Vec<(String, Fingerprint)> =
         roster.accounts().map(|account| (account.name().to_owned(), account.key().1)).collect();
     holders.extend(roster.seats().map(|seat| (seat.name, seat.fingerprint)));
+    holders.extend(roster.posts().map(|post| (post.present().name.clone(), post.present().key.fingerprint())));
     one("holder of a key", text, &holders, |(name, key)| (name.clone(), key.to_string())).map(|(_, key)| *key)
 }
 

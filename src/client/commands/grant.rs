@@ -3,12 +3,13 @@
 use crate::commands::find;
 use crate::context::Context;
 use crate::exit::Error;
+use crate::hours;
 use crate::propose::{ProposeArgs, propose};
 use crate::times::{self, TIME_HELP};
 use crate::ui::Report;
 use clap::{Args, Subcommand};
 use peri_domain::{Right, Rights};
-use peri_roster::body::{Body, Grant, GrantRenewal, Revocation};
+use peri_roster::body::{Body, Grant, GrantRenewal, Revocation, WeeklyHours};
 
 /// `peri grant …`
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,7 @@ pub enum GrantCommand {
 /// `peri grant new`
 #[derive(Debug, Args)]
 pub struct NewArgs {
-    /// Name or id of the account that may look
+    /// Name or id of the account or post that may look
     #[arg(long, value_name = "ACCOUNT")]
     to: String,
     /// Cameras by name or id, separated by commas, or `all` (later ones too)
@@ -46,6 +47,12 @@ pub struct NewArgs {
     from: String,
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help = format!("End of the grant: {TIME_HELP}"))]
     until: String,
+    /// Only at these hours of the week: "Mon-Fri 08:00-18:00" (repeatable)
+    #[arg(long, value_name = "HOURS", requires = "zone")]
+    hours: Vec<String>,
+    /// Time zone of --hours, by its IANA name (Europe/Berlin): the hours follow its clock, summer time too
+    #[arg(long, value_name = "ZONE", requires = "hours")]
+    zone: Option<String>,
     /// Who signs.
     #[command(flatten)]
     propose: ProposeArgs,
@@ -54,7 +61,7 @@ pub struct NewArgs {
 /// `peri revoke`
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// A key: fingerprint, or name of its account or seat (repeatable)
+    /// A key: fingerprint, or name of its account, seat or post (repeatable)
     #[arg(long, value_name = "KEY", required_unless_present = "grant")]
     key: Vec<String>,
     /// A grant by its id (repeatable)
@@ -85,15 +92,21 @@ pub fn run(command: GrantCommand, context: &mut Context) -> Result<Report, Error
     match command {
         GrantCommand::New(args) => propose(context, &args.propose, |context, _, known| {
             let (from, until) = times::parse_span(&args.from, &args.until, context.now())?;
-            let account = find::account(&known.roster, &args.to)?;
+            let (account, recipient) = find::recipient(&known.roster, &args.to)?;
+            let weekly = match &args.zone {
+                Some(zone) => {
+                    Some(WeeklyHours { zone: zone.clone(), spans: hours::parse(&args.hours).map_err(Error::Usage)? })
+                }
+                None => None,
+            };
             Ok(Body::Grant(Box::new(Grant {
-                recipient: account.key().1,
-                account: account.id(),
+                recipient,
+                account,
                 rights: args.rights,
                 cameras: find::cameras(&known.roster, &args.cameras)?,
                 from,
                 until,
-                weekly: None,
+                weekly,
             })))
         }),
         GrantCommand::Renew { grants, until, propose: args } => propose(context, &args, |context, _, known| {

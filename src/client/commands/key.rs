@@ -3,9 +3,11 @@
 use crate::context::Context;
 use crate::exit::Error;
 use crate::files;
+use crate::login;
+use crate::password::Password;
 use crate::sheet::Sheet;
 use crate::ui::Report;
-use crate::vault::{KeyFile, KeyKind};
+use crate::vault::{KeyFile, KeyKind, VaultError};
 use clap::{Args, Subcommand};
 use peri_seal::keys::KeyPair;
 use peri_seal::userkey::RecoveryCode;
@@ -61,8 +63,12 @@ pub fn run(command: KeyCommand, context: &mut Context) -> Result<Report, Error> 
             context.vault.key(&name)?;
             let old = context.passwords.existing(&name)?;
             let new = context.passwords.fresh_from(&name, new_password_file.as_deref())?;
+            let pair = context.vault.unlock(&name, &old)?;
+            // The login first: where it cannot be set, nothing has changed.
+            let login = login::renew(context, &name, &pair, &new)?;
             let file = context.vault.change_password(&name, &old, &new)?;
-            Ok(Report::new(format!("key {name} has a new password"), describe(&name, &file)))
+            let also = login.map_or("", |()| ", and so has its login");
+            Ok(Report::new(format!("key {name} has a new password{also}"), describe(&name, &file)))
         }
         KeyCommand::Recover { name, code_file } => {
             context.vault.key(&name)?;
@@ -91,32 +97,84 @@ pub struct Made {
 /// # Errors
 /// [`Error::Usage`] when nobody would see the recovery sheet.
 pub fn make(context: &mut Context, name: &str, kind: KeyKind, sheet: &SheetArgs) -> Result<Made, Error> {
-    let printed = match &sheet.sheet {
+    check_sheet(sheet)?;
+    let password = context.passwords.fresh(name)?;
+    let now = context.now();
+    let (file, pair, code) = context.vault.create(name, kind, &password, now)?;
+    let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
+    print_sheet(&mut made, name, &code, sheet, None)?;
+    Ok(made)
+}
+
+/// Makes a key for a login, or goes on with the one that an earlier run made for the same account; its recovery code is
+/// new either way.
+///
+/// # Errors
+/// As [`make`]; [`VaultError::Exists`] when the name is another key's.
+pub fn make_or_renew(
+    context: &mut Context,
+    name: &str,
+    kind: KeyKind,
+    sheet: &SheetArgs,
+    login: Option<&str>,
+) -> Result<(Made, Password, RecoveryCode), Error> {
+    check_sheet(sheet)?;
+    let (file, pair, password, code) = match context.vault.key(name) {
+        Ok(file) if file.kind == kind => {
+            let password = context.passwords.existing(name)?;
+            let pair = context.vault.unlock(name, &password)?;
+            let code = context.vault.renew_code(name, &pair)?;
+            (file, pair, password, code)
+        }
+        Ok(_) => return Err(VaultError::Exists(name.to_owned()).into()),
+        Err(VaultError::Missing { .. }) => {
+            let password = context.passwords.fresh(name)?;
+            let now = context.now();
+            let (file, pair, code) = context.vault.create(name, kind, &password, now)?;
+            (file, pair, password, code)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
+    print_sheet(&mut made, name, &code, sheet, login)?;
+    Ok((made, password, code))
+}
+
+fn printed(sheet: &SheetArgs) -> bool {
+    match &sheet.sheet {
         Some(path) => path == Path::new("-"),
         None => !sheet.no_sheet,
-    };
-    if printed && sheet.sheet.is_none() && !std::io::stdout().is_terminal() {
+    }
+}
+
+/// Whether somebody will see the recovery sheet.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_sheet(sheet: &SheetArgs) -> Result<(), Error> {
+    if printed(sheet) && sheet.sheet.is_none() && !std::io::stdout().is_terminal() {
         return Err(Error::Usage(
             "say where the recovery sheet goes: --sheet FILE, --sheet - to print it here, or --no-sheet if a forgotten \
              password may cost this key"
                 .into(),
         ));
     }
-    let password = context.passwords.fresh(name)?;
-    let now = context.now();
-    let (file, pair, code) = context.vault.create(name, kind, &password, now)?;
-    let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
-    write_sheet(&mut made, name, &code, sheet.sheet.as_deref().filter(|_| !printed), printed)?;
-    Ok(made)
+    Ok(())
 }
 
-fn write_sheet(
+/// Prints or writes the recovery sheet, as asked for; `login`: the login name under which the code works anywhere.
+///
+/// # Errors
+/// File errors.
+pub fn print_sheet(
     made: &mut Made,
     name: &str,
     code: &RecoveryCode,
-    path: Option<&Path>,
-    printed: bool,
+    sheet: &SheetArgs,
+    login: Option<&str>,
 ) -> Result<(), Error> {
+    let printed = printed(sheet);
+    let path = sheet.sheet.as_deref().filter(|_| !printed);
     let code = code.to_text();
     let sheet = Sheet {
         name,
@@ -124,6 +182,7 @@ fn write_sheet(
         public: &made.file.public,
         created: made.file.created.to_string(),
         code: &code,
+        login,
     };
     if printed {
         made.text = format!("\n{}", sheet.text());
@@ -152,7 +211,9 @@ fn list(context: &Context) -> Result<Report, Error> {
     Ok(Report::new(lines.join("\n"), json!({ "home": context.vault.path(), "keys": documents })))
 }
 
-fn describe(name: &str, file: &KeyFile) -> Value {
+/// A key for programs.
+#[must_use]
+pub fn describe(name: &str, file: &KeyFile) -> Value {
     let fingerprint = file.public.fingerprint();
     let mut document = json!({
         "key": name,

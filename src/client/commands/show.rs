@@ -3,12 +3,13 @@
 use crate::commands::camera::trust_word;
 use crate::context::Context;
 use crate::exit::Error;
+use crate::propose::ProposeArgs;
 use crate::times::human;
 use crate::ui::Report;
 use crate::vault::KeyKind;
 use clap::Subcommand;
 use peri_access::wire::{Health, Method};
-use peri_domain::{Role, UtcNanos};
+use peri_domain::{AccountId, Role, UtcNanos};
 use peri_roster::body::Cameras;
 use peri_roster::{Roster, RosterSet, Statement, Status};
 use serde_json::{Value, json};
@@ -16,8 +17,16 @@ use serde_json::{Value, json};
 /// `peri roster …`
 #[derive(Debug, Subcommand)]
 pub enum RosterCommand {
-    /// Fetch and verify the roster, then show seats, accounts, cameras, grants and what waits
+    /// Fetch and verify the roster, then show seats, accounts, posts, cameras, grants, profile and what waits
     Show,
+    /// Propose a snapshot: k seats vouch for the statements so far, so that the appliance starts fast with many
+    Snapshot {
+        /// Who signs.
+        #[command(flatten)]
+        propose: ProposeArgs,
+    },
+    /// Hand every statement that this home has seen back to an appliance that lost some
+    Restore,
 }
 
 /// Runs `peri roster show`.
@@ -48,6 +57,17 @@ fn document(roster: &Roster, set: &RosterSet, now: UtcNanos) -> Value {
             })
         })
         .collect();
+    let posts: Vec<_> = roster
+        .posts()
+        .map(|state| {
+            let post = state.present();
+            let members: Vec<_> = post.members.iter().map(|member| name_of(roster, member.account)).collect();
+            json!({
+                "post": post.id, "name": post.name, "version": post.serial, "key": post.key.fingerprint(),
+                "members": members, "in_office": roster.post_in_office(state),
+            })
+        })
+        .collect();
     let cameras: Vec<_> = roster
         .cameras()
         .map(|camera| {
@@ -65,11 +85,12 @@ fn document(roster: &Roster, set: &RosterSet, now: UtcNanos) -> Value {
                 Cameras::All => json!("all"),
                 Cameras::List(list) => json!(list),
             };
-            let whose = roster.account(grant.account).map_or_else(String::new, |account| account.name().to_owned());
+            let whose = name_of(roster, grant.account);
             json!({
                 "grant": id, "account": grant.account, "name": whose, "key": grant.recipient,
                 "rights": grant.rights.to_string(), "cameras": cameras,
                 "from": grant.from.to_string(), "until": state.until.to_string(),
+                "hours": grant.weekly.as_ref().map(|hours| hours.describe()),
                 "state": if state.revoked { "revoked" } else if now >= state.until { "ended" } else { "in force" },
             })
         })
@@ -77,9 +98,21 @@ fn document(roster: &Roster, set: &RosterSet, now: UtcNanos) -> Value {
     json!({
         "vm": roster.vm(), "head": roster.head(), "statements": roster.len(),
         "threshold": roster.threshold().map(|t| json!({ "k": t.k, "n": t.n })),
-        "seat_set": roster.seat_set(), "seats": seats, "accounts": accounts, "cameras": cameras, "grants": grants,
+        "seat_set": roster.seat_set(), "seats": seats, "accounts": accounts, "posts": posts, "cameras": cameras,
+        "grants": grants,
+        "profile": roster.profile().map(|profile| json!({
+            "serial": profile.serial, "k": profile.k, "n": profile.n, "told": profile.told,
+            "retention_ceiling_secs": profile.retention_ceiling_secs, "audio": profile.audio,
+            "masks": profile.masks.len(), "exceptions": profile.exceptions,
+        })),
         "retention_secs": roster.retention().as_secs(), "pending": pending(set),
     })
+}
+
+/// Name of an account or post.
+fn name_of(roster: &Roster, id: AccountId) -> String {
+    let account = roster.account(id).map(|account| account.name().to_owned());
+    account.or_else(|| roster.post(id).map(|post| post.present().name.clone())).unwrap_or_default()
 }
 
 /// Statements without effect so far.
@@ -108,6 +141,14 @@ fn text(document: &Value) -> String {
     if let Some(threshold) = document["threshold"].as_object() {
         out.push_str(&format!("\n{} of {} seats decide together", threshold["k"], threshold["n"]));
     }
+    if let Some(profile) = document["profile"].as_object() {
+        let ceiling = std::time::Duration::from_secs(profile["retention_ceiling_secs"].as_u64().unwrap_or(0));
+        out.push_str(&format!("\nprofile {}: retention up to {}, no audio", profile["serial"], human(ceiling)));
+        for (key, title) in [("told", "told"), ("exceptions", "exception")] {
+            let lines = profile[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+            lines.for_each(|line| out.push_str(&format!("\n  {title}: {line}")));
+        }
+    }
     let mut section = |title: &str, key: &str, line: &dyn Fn(&Value) -> String| {
         let items = document[key].as_array().map_or(&[][..], Vec::as_slice);
         if !items.is_empty() {
@@ -123,6 +164,11 @@ fn text(document: &Value) -> String {
         let gone = if a["removed"] == true { "  removed" } else { flag_not(a, "in_office", "  REVOKED") };
         format!("{:<20} {:<14} {}{gone}", word(a, "name"), word(a, "role"), word(a, "account"))
     });
+    section("Posts", "posts", &|p| {
+        let names: Vec<_> = p["members"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let state = flag_not(p, "in_office", "  PAUSED: a member or the key is out of office; peri post change");
+        format!("{:<20} version {}  {}: {}{state}", word(p, "name"), p["version"], word(p, "post"), names.join(", "))
+    });
     section("Cameras", "cameras", &|c| {
         let state = if c["removed"] == true { "removed" } else { flag_not(c, "registered", "NOT REGISTERED") };
         format!("{:<20} {} {:<10} {}  {state}", word(c, "name"), word(c, "camera"), word(c, "trust"), word(c, "url"))
@@ -131,12 +177,13 @@ fn text(document: &Value) -> String {
         let cameras =
             g["cameras"].as_array().map_or_else(|| "all cameras".into(), |list| format!("{} cameras", list.len()));
         format!(
-            "{} {:<20} {} on {cameras}, {} to {}  {}",
+            "{} {:<20} {} on {cameras}, {} to {}{}  {}",
             word(g, "grant"),
             word(g, "name"),
             word(g, "rights"),
             word(g, "from"),
             word(g, "until"),
+            g["hours"].as_str().map_or_else(String::new, |hours| format!(", only {hours}")),
             word(g, "state")
         )
     });

@@ -78,6 +78,7 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
         })
     };
     let mut live: Option<Live> = None;
+    let posts = footage::memberships(&who, &known.roster);
     let vm = session.vm();
     let device = session.profile.identity.device.clone();
     // A camera may be silent for long; that the appliance lives shows in the connection itself.
@@ -86,7 +87,7 @@ pub fn run(args: &WatchArgs, context: &mut Context) -> Result<Report, Error> {
     let mut idle = 0;
     let ended = loop {
         let body = footage::open_body(id, vec![], Action::WatchLive, "");
-        let keys = footage::open_keys(&mut session, &who, &body)?;
+        let keys = footage::open_keys(&mut session, &who, &body)?.with_posts(&posts);
         let stream = match keys.epochs().max().filter(|epoch| Some(*epoch) > last) {
             Some(epoch) => {
                 let action = Action::WatchLive;

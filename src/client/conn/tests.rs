@@ -1,7 +1,9 @@
 //! The connection against a tiny appliance that answers frame by frame.
 
 use super::*;
-use peri_access::wire::{Health, SignedRequest};
+use peri_access::proof::{BootEpoch, Report};
+use peri_access::sessions::{Sessions, Verdict};
+use peri_access::wire::{Health, Request, request_line};
 use peri_domain::{Hash, UtcNanos};
 use peri_seal::keys::Signature;
 use peri_seal::rng;
@@ -66,41 +68,165 @@ fn a_birth_certificate_over_our_nonce_is_accepted_and_a_replayed_one_is_not() {
     assert!(matches!(connection.hello(), Err(ConnError::Forged)));
 }
 
-#[test]
-fn a_request_is_signed_over_the_nonce_and_a_problem_becomes_an_error() {
-    let who = KeyPair::generate(&mut rng::system());
+/// An appliance with sessions: proofs are checked for real, `reply` says what comes of a request.
+fn with_sessions(
+    who: &KeyPair,
+    mut reply: impl FnMut(&mut Sessions, &Request, Verdict) -> Vec<Reply> + Send + 'static,
+) -> Connection<UnixStream> {
     let public = who.public().clone();
-    let (mut connection, _) = server(move |ask| match ask {
+    let mut sessions = Sessions::new(BootEpoch(Nonce([1; 16])));
+    let (connection, _) = server(move |ask| match ask {
         Ask::Nonce => answer(&Nonce([3; 16])),
-        Ask::Signed(request @ SignedRequest { nonce: Nonce([3, ..]), .. }) if request.is_signed_by(&public) => {
-            if request.method == Method::Health {
-                answer(&Health { now: UtcNanos(5), cameras: vec![], alarms: vec![], free_bytes: 1, notices: vec![] })
-            } else {
-                vec![Reply::Problem(Problem::new(403, "not-entitled", "not entitled", "ask k seats"))]
-            }
+        Ask::Open(opening) => {
+            assert_eq!(opening.nonce, Nonce([3; 16]));
+            let session = opening.verify(VM, &public, SystemClock.utc()).unwrap();
+            sessions.admit(&session, SystemClock.utc()).unwrap();
+            answer(&SessionOpened { boot: sessions.boot(), now: UtcNanos(0) })
+        }
+        Ask::Request(request) => {
+            let now = SystemClock.utc();
+            let Some(session) = sessions.session(request.proof.session, now).cloned() else {
+                return vec![Reply::NotTaken(Problem::new(401, wire::SESSION_UNKNOWN, "unknown", "log in"))];
+            };
+            let line = request_line(request.method, &request.body).unwrap();
+            let genuine = request.proof.clone().check(&session, &line, now).unwrap();
+            let verdict = sessions.arrive(&genuine, Nonce([7; 16]), now);
+            if request.method == Method::Logout { answer(&()) } else { reply(&mut sessions, &request, verdict) }
         }
         _ => vec![],
     });
-    let health: Health = connection.request(VM, Method::Health, &(), &who).unwrap();
-    assert_eq!(health.now, UtcNanos(5));
+    connection
+}
+
+fn health() -> Vec<Reply> {
+    answer(&Health { now: UtcNanos(5), cameras: vec![], alarms: vec![], free_bytes: 1, notices: vec![] })
+}
+
+fn ask_health(connection: &mut Connection<UnixStream>, who: &KeyPair) -> Result<Health, ConnError> {
+    connection.request(VM, Method::Health, &(), who)
+}
+
+#[test]
+fn requests_share_a_session_and_a_problem_becomes_an_error() {
+    let who = KeyPair::generate(&mut rng::system());
+    let mut seen = Vec::new();
+    let mut connection = with_sessions(&who, move |_, request, verdict| {
+        assert_eq!(verdict, Verdict::Execute);
+        seen.push((request.proof.session, request.proof.channel));
+        assert!(seen.iter().all(|first| *first == seen[0]) && request.proof.counter == seen.len() as u64);
+        if request.method == Method::Health {
+            health()
+        } else {
+            vec![Reply::Problem(Problem::new(403, "not-entitled", "not entitled", "ask k seats"))]
+        }
+    });
+    assert_eq!(ask_health(&mut connection, &who).unwrap().now, UtcNanos(5));
     let refused = connection.request::<_, Health>(VM, Method::Ledger, &(), &who).unwrap_err();
     assert_eq!((refused.exit_code(), refused.to_string()), (3, "not entitled: ask k seats".to_owned()));
-    let health: Result<Health, _> = connection.request(VM, Method::Health, &(), &who);
-    assert!(health.is_ok(), "a refusal leaves the connection usable");
+    assert!(ask_health(&mut connection, &who).is_ok(), "a refusal leaves the connection usable");
+}
+
+#[test]
+fn a_scribe_that_restarted_is_shown_the_session_again_and_asked_anew() {
+    let who = KeyPair::generate(&mut rng::system());
+    let mut asked = 0;
+    let mut connection = with_sessions(&who, move |sessions, request, verdict| {
+        asked += 1;
+        match asked {
+            // It forgets everything after this answer.
+            1 => *sessions = Sessions::new(BootEpoch(Nonce([2; 16]))),
+            2 => assert_eq!((request.proof.boot, request.proof.counter), (BootEpoch(Nonce([2; 16])), 1)),
+            // A new life that another process of this session was shown to already.
+            3 => return vec![Reply::Conflict(Conflict::Resync(BootEpoch(Nonce([2; 16]))))],
+            _ => assert_eq!(request.proof.counter, 1, "a new channel"),
+        }
+        assert_eq!(verdict, Verdict::Execute);
+        health()
+    });
+    for _ in 0..3 {
+        ask_health(&mut connection, &who).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_that_came_first_is_reported_and_the_request_asked_once_more() {
+    let who = KeyPair::generate(&mut rng::system());
+    let mut asked = 0;
+    let mut connection = with_sessions(&who, move |sessions, request, verdict| {
+        asked += 1;
+        if asked == 2 {
+            assert_eq!(request.proof.progress.reports, [Report { counter: 1, seen: Seen::Nonce(Nonce([7; 16])) }]);
+        }
+        if asked == 2 || asked == 5 {
+            return health();
+        }
+        assert_eq!(verdict, Verdict::Execute, "the copy, which the client knows nothing of");
+        let session = sessions.session(request.proof.session, SystemClock.utc()).unwrap().clone();
+        let line = request_line(request.method, &request.body).unwrap();
+        let again = request.proof.clone().check(&session, &line, SystemClock.utc()).unwrap();
+        match sessions.arrive(&again, Nonce([7; 16]), SystemClock.utc()) {
+            Verdict::Copy(nonce) => vec![Reply::Conflict(Conflict::Copy(nonce))],
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(ask_health(&mut connection, &who).is_ok());
+    assert!(matches!(ask_health(&mut connection, &who), Err(ConnError::Copied)), "twice is no accident");
+    assert!(ask_health(&mut connection, &who).is_ok());
+}
+
+#[test]
+fn what_was_not_taken_up_is_a_failure_and_never_an_answer() {
+    let who = KeyPair::generate(&mut rng::system());
+    let mut asked = 0;
+    let mut connection = with_sessions(&who, move |sessions, request, _| {
+        asked += 1;
+        if asked == 1 {
+            // As portal does when scribe is away: scribe never saw it.
+            *sessions = Sessions::new(BootEpoch(Nonce([1; 16])));
+            return vec![Reply::NotTaken(Problem::new(503, "scribe_away", "away", "try again"))];
+        }
+        assert_eq!(request.proof.progress.settled, 0);
+        health()
+    });
+    let error = ask_health(&mut connection, &who).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    ask_health(&mut connection, &who).unwrap();
+}
+
+#[test]
+fn a_connection_that_is_dropped_says_goodbye_to_its_sessions() {
+    let (one, two) = (KeyPair::generate(&mut rng::system()), KeyPair::generate(&mut rng::system()));
+    let (told, ended) = std::sync::mpsc::channel();
+    let (mut connection, _) = server(move |ask| match ask {
+        Ask::Nonce => answer(&Nonce([3; 16])),
+        Ask::Open(_) => answer(&SessionOpened { boot: BootEpoch(Nonce([1; 16])), now: UtcNanos(0) }),
+        Ask::Request(request) if request.method == Method::Logout => {
+            told.send(request.proof.session).unwrap();
+            answer(&())
+        }
+        Ask::Request(_) => health(),
+        _ => vec![],
+    });
+    ask_health(&mut connection, &one).unwrap();
+    ask_health(&mut connection, &two).unwrap();
+    drop(connection);
+    let ended: std::collections::HashSet<_> = ended.iter().collect();
+    assert_eq!(ended.len(), 2);
 }
 
 #[test]
 fn a_stream_is_read_to_its_end_and_the_connection_goes_on() {
     let who = KeyPair::generate(&mut rng::system());
-    let (mut connection, _) = server(|ask| match ask {
-        Ask::Nonce => answer(&Nonce([3; 16])),
-        Ask::Signed(_) => vec![
+    let mut asked = 0;
+    let mut connection = with_sessions(&who, move |_, request, _| {
+        asked += 1;
+        assert_eq!(request.proof.progress.settled, asked - 1, "a stream that was read to its end was answered");
+        vec![
             Reply::Stream { length: 5 },
             Reply::Chunk(b"abc".to_vec().into()),
             Reply::Chunk(b"de".to_vec().into()),
             Reply::End,
-        ],
-        _ => vec![],
+        ]
     });
     let body = FetchBody {
         camera: peri_domain::CameraId([1; 16]),

@@ -65,7 +65,8 @@ fn world() -> World {
         sealer.seal_in_place(meta, &mut file, headroom).unwrap();
     }
     let sealed = seal_x(&mut rng::system(), &x, &id, &NONCE, viewer.public()).unwrap();
-    let keys = SealedKeys { nonce: NONCE, sealed: HashMap::from([(EPOCH, ByteVec::from(sealed))]) };
+    let sealed = HashMap::from([(EPOCH, ByteVec::from(sealed))]);
+    let keys = SealedKeys { request: NONCE, sealed, posts: Rc::default() };
     World { device, viewer, file, keys }
 }
 
@@ -127,8 +128,8 @@ fn a_cut_flipped_or_answer_of_another_request_is_refused() {
     let at = flipped.len() - 30;
     flipped[at] ^= 1;
     assert_eq!(texts(open_as(&world, &world.viewer, &flipped, false).unwrap()).unwrap_err().exit_code(), 5);
-    world.keys.nonce = Nonce([8; 16]);
-    assert!(open_as(&world, &world.viewer, &world.file, false).is_err(), "X is bound to the request's nonce");
+    world.keys.request = Nonce([8; 16]);
+    assert!(open_as(&world, &world.viewer, &world.file, false).is_err(), "X is bound to the request");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 /**
- * The TypeScript twin of `src/seal`, `src/open` and the signed requests of `src/access`: what clients do with keys, in the
+ * The TypeScript twin of `src/seal`, `src/open` and the sessions and requests of `src/access`: what clients do with keys, in the
  * browser. Held to the same bytes and the same refusals by `tests/vectors/*.json`.
  *
  * What does not belong: network, storage, pages, decisions about who may look.

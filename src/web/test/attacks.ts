@@ -401,33 +401,40 @@ const CASES: Record<string, () => Promise<void>> = {
     await refused('run_back', 'live older run', () => live.take(header(1, 42n)))
   },
 
-  'a request is nothing to another VM, with another body, nonce or signer': async () => {
-    const [own, other] = [await KeyPair.generate(), await KeyPair.generate()]
+  'a request is nothing to another VM, with another body, place or session': async () => {
+    const [own, other] = [await request.SessionKey.generate(), await request.SessionKey.generate()]
+    const vm = filled(16, 1)
+    const progress = { settled: 1n, answered: [3n], reports: [] }
+    const place = { channel: filled(16, 2), counter: 4n, progress, boot: filled(16, 3) }
     const body = request.fromBody(0n)
-    const good = await request.signRequest(filled(16, 1), 'roster', body, filled(16, 2), own)
-    await request.verifyRequest(request.parseRequest(request.encodeRequest(good)), own.public)
-    const changes: Partial<request.SignedRequest>[] = [
-      { vm: filled(16, 3) },
+    const good = await request.signRequest(vm, 'roster', body, place, own)
+    await request.verifyRequest(request.parseRequest(request.encodeRequest(good)), vm, own.public)
+    const changes: Partial<request.Request>[] = [
       { method: 'ledger' },
       { body: request.fromBody(1n) },
-      { nonce: filled(16, 3) },
-      { signer: other.fingerprint },
+      { channel: filled(16, 9) },
+      { counter: 5n },
+      { boot: filled(16, 9) },
+      { progress: { ...progress, settled: 2n } },
+      { progress: { ...progress, answered: [] } },
+      { progress: { ...progress, reports: [{ counter: 1n }] } },
+      { session: await request.sessionId(other.public) },
     ]
     for (const change of changes) {
       const changed = { ...good, ...change }
-      await refused('wrong_signature', Object.keys(change).join(), () => request.verifyRequest(changed, own.public))
+      await refused('wrong_signature', Object.keys(change).join(), () => request.verifyRequest(changed, vm, own.public))
     }
-    await refused('wrong_signature', 'other key', () => request.verifyRequest(good, other.public))
-    const claimed = { ...good, signer: other.fingerprint }
-    await refused('wrong_signature', 'other key and name', () => request.verifyRequest(claimed, other.public))
+    await refused('wrong_signature', 'other VM', () => request.verifyRequest(good, filled(16, 9), own.public))
+    await refused('wrong_signature', 'other key', () => request.verifyRequest(good, vm, other.public))
     // Signed by somebody in the name of another.
-    const parts = [cbor.bytes(good.vm), cbor.int(0), cbor.bytes(await hash('request-body', body))]
-    const named = cbor.array(...parts, cbor.bytes(good.nonce), cbor.bytes(other.fingerprint))
-    const forged = { ...claimed, signature: await own.sign('peri/v1/request', named) }
-    await refused('wrong_signature', 'in the name of another', () => request.verifyRequest(forged, own.public))
-    await refused('wrong_signature', 'in his name, by his key', () => request.verifyRequest(forged, other.public))
+    const named = { ...(await request.signRequest(vm, 'roster', body, place, other)), session: good.session }
+    await refused('wrong_signature', 'in the name of another', () => request.verifyRequest(named, vm, own.public))
+    await refused('bad_key', 'no point', () => {
+      const none = filled(33, 5)
+      return request.sessionId(none).then(session => request.verifyRequest({ ...good, session }, vm, none))
+    })
     const long = new Uint8Array(16 * 1024 + 1)
-    await refused('too_long', 'body', () => request.signRequest(filled(16, 1), 'open', long, filled(16, 2), own))
+    await refused('too_long', 'body', () => request.signRequest(vm, 'open', long, place, own))
   },
 
   'an administrator who enrols himself as somebody else shows in the ten words': async () => {

@@ -42,6 +42,11 @@ export async function made({ context }: Order): Promise<Record<string, unknown>>
     passwords.push(hex(await sealToDevice(own.public, cameraPassword(camera), utf8('user:secret'), by)))
   }
   const body = request.fetchBody(camera, 5n, 1n << 33n, undefined, true, 'export')
+  const session = await request.SessionKey.generate()
+  const about = { vm, issued: 1_795_563_000_000_000_000n, notAfter: 1_795_566_600_000_000_000n, channels: 3 }
+  const opening = await request.openSession(about, own, session, nonce)
+  const progress = { settled: 4n, answered: [6n, 14n], reports: [{ counter: 3n }, { counter: 5n, nonce }] }
+  const place = { channel: filled(16, 5), counter: 15n, progress, boot: filled(16, 6) }
   return {
     kem: both,
     public: hex(own.public.bytes),
@@ -52,7 +57,8 @@ export async function made({ context }: Order): Promise<Record<string, unknown>>
     recovery_code: await userkey.recoveryText(code),
     by_recovery: hex(userkey.encodeWrapped(await userkey.wrapWithRecovery(code, own))),
     signature: hex(await own.sign('vector', message)),
-    request: hex(request.encodeRequest(await request.signRequest(vm, 'fetch', body, nonce, own))),
+    opening: hex(request.encodeOpening(opening)),
+    request: hex(request.encodeRequest(await request.signRequest(vm, 'fetch', body, place, session))),
     wraps,
     passwords,
   }

@@ -173,6 +173,7 @@ const bodies: Record<string, (fields: Json) => Bytes> = {
   roster: fields => request.fromBody(BigInt(fields.from)),
   ledger: fields => request.fromBody(BigInt(fields.from)),
   health: () => request.emptyBody(),
+  logout: () => request.emptyBody(),
   segments: ({ camera, from, until, action }) => request.spanBody(unhex(camera), BigInt(from), BigInt(until), action),
   open: ({ camera, epochs, action, purpose }) =>
     request.openBody(unhex(camera), epochs.map((epoch: number) => BigInt(epoch)), action, purpose),
@@ -183,14 +184,23 @@ const bodies: Record<string, (fields: Json) => Bytes> = {
 }
 
 async function requests(inputs: Json, outputs: Json): Promise<string> {
-  const who = await UserPublic.fromBytes(unhex(inputs.public))
+  const vm = unhex(inputs.vm)
   return classOf(async () => {
+    if (inputs.opening) {
+      const parsed = request.parseOpening(unhex(inputs.opening))
+      same(request.encodeOpening(parsed), inputs.opening, 'frame written again')
+      await request.verifyOpening(parsed, vm, await UserPublic.fromBytes(unhex(inputs.public)))
+      same(String(parsed.certificate.issued), outputs.issued, 'issued')
+      same(String(parsed.certificate.notAfter), outputs.not_after, 'not after')
+      same(parsed.certificate.channels, outputs.channels, 'channels')
+      return
+    }
     const parsed = request.parseRequest(unhex(inputs.request))
     same(request.encodeRequest(parsed), inputs.request, 'frame written again')
-    await request.verifyRequest(parsed, who)
+    await request.verifyRequest(parsed, vm, unhex(inputs.session))
     same(parsed.method, outputs.method, 'method')
-    same(parsed.vm, outputs.vm, 'VM')
-    same(parsed.nonce, outputs.nonce, 'nonce')
+    same(await request.requestId(parsed), outputs.id, 'id')
+    same(String(parsed.counter), outputs.counter, 'counter')
     same(parsed.body, bodies[parsed.method]!(outputs.body), 'body')
   })
 }

@@ -10,7 +10,7 @@ use peri_access::proof::{BootEpoch, ChannelId, PROOF_TEXT_MAX, Progress, Proof, 
 use peri_access::session::{Session, SessionKey, SessionSignature, SignedCertificate};
 use peri_access::sessions::{Sessions, Verdict};
 use peri_domain::limits::{PROOF_REPORTS_MAX, PROOF_WINDOW, SESSION_MAX};
-use peri_domain::{AccountId, Hash, Nonce, UtcNanos};
+use peri_domain::{AccountId, Fingerprint, Hash, Nonce, UtcNanos};
 use peri_seal::keys::Signature;
 use peri_seal::rng;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -173,22 +173,17 @@ const ACCOUNT: AccountId = AccountId([6; 16]);
 static ENROLMENTS: LazyLock<[Enrolment; 2]> =
     LazyLock::new(|| [0, 1].map(|at: usize| INVITATIONS[0].redeem(&mut rng::system(), VM, &PAIRS[6 - at])));
 
-/// What the server keeps after both were offered and one was used.
-pub(crate) fn stored_invitations() -> Invitations {
+/// Who invites.
+const INVITER: Fingerprint = Fingerprint([3; 32]);
+
+/// What the server keeps of an invitation that was used, and of one that was not.
+pub(crate) fn stored_invitations() -> [Vec<u8>; 2] {
     let mut kept = Invitations::default();
     for invitation in INVITATIONS.iter() {
-        kept.offer(invitation.offer(ACCOUNT, later(600)), NOW).expect("an offer of ours");
+        kept.offer(invitation.offer(ACCOUNT, later(600)), INVITER, NOW).expect("an offer of ours");
     }
     kept.redeem(VM, &ENROLMENTS[0], NOW).expect("a redemption of ours");
-    kept
-}
-
-/// Stored invitations in which one stands twice; none that the server writes.
-pub(crate) fn invited_twice() -> Vec<u8> {
-    let mut kept = Invitations::default();
-    kept.offer(INVITATIONS[0].offer(ACCOUNT, later(600)), NOW).expect("an offer of ours");
-    let one = kept.to_bytes();
-    [&[0x82], &one[1..], &one[1..]].concat()
+    [0, 1].map(|at: usize| kept.entry(INVITATIONS[at].id()).expect("it is kept"))
 }
 
 /// First byte even: what stands behind the `#` of a link. Odd: the server's stored invitations.
@@ -214,15 +209,20 @@ pub(crate) fn invitation(data: &[u8]) {
         return;
     }
     let bytes = input.0;
-    if !canonical(bytes, |b| Invitations::from_bytes(b).ok().map(|i| i.to_bytes())) {
-        return;
+    let read = |bytes: &[u8]| {
+        let mut kept = Invitations::default();
+        kept.restore(bytes).ok().map(|()| kept)
+    };
+    let Some(mut kept) = read(bytes) else { return };
+    reached();
+    if let Some(written) = INVITATIONS.iter().find_map(|one| kept.entry(one.id())) {
+        assert_eq!(written, bytes, "read, but written otherwise");
     }
     // One enrols, the other comes too late, and a withdrawn invitation is none; each time as it was stored.
-    let read = |bytes: &[u8]| Invitations::from_bytes(bytes).expect("accepted before");
-    let mut kept = read(bytes);
-    let _ = kept.offer(INVITATIONS[0].offer(ACCOUNT, later(600)), NOW);
+    let first = INVITATIONS[0].id();
+    let _ = kept.offer(INVITATIONS[0].offer(ACCOUNT, later(600)), INVITER, NOW);
     let enrolled = kept.redeem(VM, &ENROLMENTS[0], NOW);
-    let mut again = read(&kept.to_bytes());
+    let mut again = kept.entry(first).and_then(|entry| read(&entry)).expect("what is written can be read");
     match enrolled {
         Ok(done) => {
             assert_eq!(done.fingerprint, PAIRS[6].fingerprint());
@@ -230,14 +230,14 @@ pub(crate) fn invitation(data: &[u8]) {
             assert_eq!(repeated, Ok(peri_access::invite::Enrolled { first: false, ..done }));
             let by = PAIRS[6].fingerprint();
             assert_eq!(again.redeem(VM, &ENROLMENTS[1], NOW), Err(InviteError::Used { by }), "used twice");
-            assert!(!again.withdraw(INVITATIONS[0].id()), "a used one was taken back");
+            assert!(!again.withdraw(first, INVITER), "a used one was taken back");
         }
         Err(why) => assert_eq!(again.redeem(VM, &ENROLMENTS[0], NOW), Err(why), "a restart changes the answer"),
     }
     let forged = Enrolment { id: INVITATIONS[1].id(), ..ENROLMENTS[0].clone() };
-    let before = again.to_bytes();
+    let before = again.entry(first);
     assert!(again.redeem(VM, &forged, NOW).is_err(), "an enrolment that nobody signed");
-    assert_eq!(again.to_bytes(), before, "a refusal changes something");
+    assert_eq!(again.entry(first), before, "a refusal changes something");
 }
 
 const KEYS: u8 = 4;
@@ -368,8 +368,8 @@ fn attempt(byte: u8) -> Attempt<'static> {
     let source = [IpAddr::V4(Ipv4Addr::LOCALHOST), v6(0), v6(1), v6(0x100)][usize::from(byte & 3)];
     match byte >> 2 & 3 {
         0 => Attempt::Known(Hash([byte & 3; 32])),
-        1 => Attempt::Stranger { name: "anna", source },
-        _ => Attempt::Stranger { name: "bert", source },
+        1 => Attempt::Stranger { name: "anna", source: Some(source) },
+        _ => Attempt::Stranger { name: "bert", source: Some(source) },
     }
 }
 

@@ -3,26 +3,52 @@
 use super::fixture::{PAIRS, VM};
 use super::{Input, canonical, folder, reached};
 use minicbor::{Decode, Encode};
-use peri_access::wire::{self, Ask, BirthCertificate, Reply, SignedRequest, decode_strict};
+use peri_access::proof::{BootEpoch, ChannelId, Progress, Proof};
+use peri_access::session::{Opening, Session, SessionKey, SignedCertificate};
+use peri_access::wire::{self, Ask, BirthCertificate, Reply, Request, decode_strict, request_line};
 use peri_appliance::config::{self, Config};
 use peri_appliance::dns::{self, Answer, Kind};
 use peri_appliance::message as msg;
 use peri_domain::limits::{CAMERAS_MAX, MESSAGE_MAX};
-use peri_domain::{Hash, Nonce};
+use peri_domain::{Hash, Nonce, UtcNanos};
 use peri_sandbox::channel::{Channel, Typed};
 use peri_sandbox::durable::Dir;
 use peri_seal::keys::Signature;
 use peri_store::spool::{SPOOL_FILE, Spool, Spooled};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::LazyLock;
 
 fn strict<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> bool {
     canonical(bytes, |b| decode_strict::<T>(b).ok().and_then(|value| minicbor::to_vec(&value).ok()))
 }
 
-/// The one request that key 6 signed.
-pub(crate) fn request() -> SignedRequest {
-    wire::sign_request(VM, wire::Method::Health, vec![0x80], Nonce([3; 16]), &PAIRS[6])
+const ISSUED: UtcNanos = UtcNanos::from_secs(1_800_000_000);
+const METHOD: wire::Method = wire::Method::Health;
+const BODY: [u8; 1] = [0x80];
+
+/// The one session that key 6 vouches for, as it was shown, and its one request.
+static SHOWN: LazyLock<(Opening, Session, Request)> = LazyLock::new(|| {
+    let rng = &mut peri_seal::rng::system();
+    let key = SessionKey::generate(rng);
+    let until = ISSUED + core::time::Duration::from_secs(3600);
+    let certified = SignedCertificate::issue(VM, &PAIRS[6], key.public(), ISSUED, until, 1);
+    let opening = Opening::new(rng, certified, Nonce([3; 16]), &key);
+    let session = opening.verify(VM, PAIRS[6].public(), ISSUED).expect("a good certificate");
+    let line = request_line(METHOD, &BODY).expect("a method of ours");
+    let (boot, channel) = (BootEpoch(Nonce([5; 16])), ChannelId(Nonce([6; 16])));
+    let proof = Proof::sign(rng, &key, VM, boot, channel, 2, Progress::new(1, [], vec![]), &line);
+    (opening, session, Request { method: METHOD, body: BODY.to_vec().into(), proof })
+});
+
+/// The one opening.
+pub(crate) fn opening() -> Opening {
+    SHOWN.0.clone()
+}
+
+/// The one request.
+pub(crate) fn request() -> Request {
+    SHOWN.2.clone()
 }
 
 /// The one birth certificate that the device signed.
@@ -49,13 +75,13 @@ pub(crate) fn access(data: &[u8]) {
     let which = input.byte() % 16;
     let bytes = input.0;
     match which {
-        0 if strict::<Ask>(bytes) => {
-            if let Ok(Ask::Signed(request)) = decode_strict(bytes) {
-                signed(&request);
-            }
-        }
+        0 if strict::<Ask>(bytes) => match decode_strict(bytes) {
+            Ok(Ask::Request(request)) => proven(&request),
+            Ok(Ask::Open(opening)) => shown(&opening),
+            _ => {}
+        },
         1 => drop(strict::<Reply>(bytes)),
-        2 if strict::<SignedRequest>(bytes) => signed(&decode_strict(bytes).expect("accepted before")),
+        2 if strict::<Request>(bytes) => proven(&decode_strict(bytes).expect("accepted before")),
         3 if strict::<BirthCertificate>(bytes) => {
             let found: BirthCertificate = decode_strict(bytes).expect("accepted before");
             if found.device == *PAIRS[1].public() && found.is_genuine(&found.nonce) {
@@ -79,12 +105,25 @@ pub(crate) fn access(data: &[u8]) {
     }
 }
 
-fn signed(found: &SignedRequest) {
-    if found.is_signed_by(PAIRS[6].public()) {
-        let genuine = request();
+/// Signatures are malleable; nothing that they cover may differ.
+fn shown(found: &Opening) {
+    if found.verify(VM, PAIRS[6].public(), ISSUED).is_ok() {
+        let genuine = opening();
         assert_eq!(
-            (found.vm, found.method, &found.body, found.nonce),
-            (genuine.vm, genuine.method, &genuine.body, genuine.nonce),
+            (&found.certified.certificate, found.nonce),
+            (&genuine.certified.certificate, genuine.nonce),
+            "an opening that nobody signed"
+        );
+    }
+}
+
+fn proven(found: &Request) {
+    let line = request_line(found.method, &found.body).expect("a method of ours");
+    if let Ok(genuine) = found.proof.clone().check(&SHOWN.1, &line, ISSUED) {
+        let bare = |proof: &Proof| Proof { signature: SHOWN.2.proof.signature, ..proof.clone() };
+        assert_eq!(
+            (found.method, found.body.as_slice(), bare(genuine.proof())),
+            (METHOD, BODY.as_slice(), SHOWN.2.proof.clone()),
             "a request that nobody signed"
         );
     }

@@ -2,7 +2,7 @@
 
 use super::canonical;
 use super::fixture::{HOUSE, NOW, STATEMENTS, anchor};
-use peri_roster::{Proposal, Provisioning, RosterSet, SignedSnapshot, Statement, Status};
+use peri_roster::{Body, Proposal, Provisioning, RosterSet, Statement, Status};
 use std::cell::RefCell;
 
 thread_local! {
@@ -50,15 +50,21 @@ pub(crate) fn provisioning(data: &[u8]) {
     }
 }
 
-/// A snapshot for a start with all genuine statements: only the genuine one is believed.
+/// A snapshot at the end of all genuine statements: only what the seats signed is believed, and whether it is or not, what
+/// is read is the house.
 pub(crate) fn snapshot(data: &[u8]) {
-    if !canonical(data, |b| SignedSnapshot::from_bytes(b).ok().map(|s| s.to_bytes())) {
+    if !canonical(data, |b| Statement::from_bytes(b).ok().map(|s| s.to_bytes())) {
         return;
     }
-    let snapshot = SignedSnapshot::from_bytes(data).expect("accepted before");
-    let known = &STATEMENTS[..STATEMENTS.len() - 1];
-    if let Ok(set) = RosterSet::from_snapshot(anchor(), &snapshot, known) {
-        assert_eq!(snapshot.snapshot(), HOUSE.snapshot().snapshot(), "believed what no seats signed");
-        assert!(set.mark() == HOUSE.mark());
+    let mut history = STATEMENTS[..STATEMENTS.len() - 1].to_vec();
+    history.push(data.to_vec());
+    let reading = RosterSet::read(anchor(), &history);
+    if let Some(Ok(_)) = reading.snapshot {
+        let statement = Statement::from_bytes(data).expect("a snapshot that was believed");
+        let genuine = Body::Snapshot(HOUSE.snapshot());
+        assert_eq!(statement.proposal().body, genuine, "believed what no seats signed");
     }
+    let known: Vec<_> = HOUSE.effective().to_vec();
+    assert!(reading.set.is_extension_of(&HOUSE.mark(), &known).is_ok(), "a snapshot took something away");
+    assert!(reading.set.mark().count <= HOUSE.mark().count + 1);
 }

@@ -1,22 +1,22 @@
 //! Seeds: for every target inputs that its parser accepts, from which mutation starts. `scripts/fuzz --seeds` writes them
 //! into the corpus; the short run also makes them afresh, so that a changed format shows here and not as a blind target.
 
-use super::appliance::{birth, request};
+use super::appliance::{birth, opening, request};
 use super::fixture::{HOUSE, KEYS, PAIRS, PPS, SEGMENTS, SPS, STATEMENTS, USERKEYS, VM, WRAPS, unhex};
 use super::ledger::{checkpoint, signed};
 use super::{access, client, mp4, tpm};
 use minicbor::Encode;
 use peri_access::attempts::{AttemptKey, Attempts};
-use peri_access::invite::Invitations;
 use peri_access::onetime::{Holder, OneTimeKey};
 use peri_access::wire::{self, Ask, Reply};
 use peri_appliance::message as msg;
 use peri_client::profile::Profile;
-use peri_domain::{Action, CameraId, EpochNo, Hash, Nonce, Pseudonym, UtcNanos};
+use peri_domain::{AccountId, Action, CameraId, EpochNo, Hash, Nonce, Pseudonym, UtcNanos};
 use peri_ledger::{Entry, EntryType, Event, Ledger};
 use peri_media::h264::packetize::Packetizer;
 use peri_media::rtp::Packet;
-use peri_roster::Provisioning;
+use peri_roster::body::{Body, Minutes, Post, PostMember, WeeklyHours};
+use peri_roster::{Proposal, Provisioning, Statement};
 use peri_sandbox::durable::Dir;
 use peri_seal::segment::parse_head;
 use peri_store::root::{RootEntry, RootKey, tpm::NV_INDEX_BASE};
@@ -112,15 +112,34 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
                 [unhex(&case["inputs"]["wrapped"])].into_iter().chain(code)
             })
             .collect(),
-        "statement" => STATEMENTS.clone(),
+        "statement" => {
+            // Signed by nobody, so that the oracle need not know them.
+            let unsigned = |number: u8, body| {
+                let proposal = Proposal::new(VM, body, AT, Nonce([number; 16]), 1).expect("a sane body");
+                Statement::unsigned(proposal).to_bytes()
+            };
+            let (id, key) = (AccountId([0xcc; 16]), PAIRS[0].public().clone());
+            let sealed = vec![7; peri_seal::post::POST_SEALED_LEN];
+            let members = vec![PostMember { account: AccountId([6; 16]), key: PAIRS[6].fingerprint(), sealed }];
+            let post = Body::Post(Box::new(Post { id, serial: 1, name: "desk".into(), key, members }));
+            let spans = vec![Minutes { from: 480, until: 1080 }, Minutes { from: 9960, until: 10_080 }];
+            let hours = WeeklyHours { zone: "Europe/Berlin".into(), spans };
+            let last = STATEMENTS.last().and_then(|bytes| Statement::from_bytes(bytes).ok()).expect("a grant");
+            let Body::Grant(mut grant) = last.proposal().body.clone() else { panic!("the last statement is a grant") };
+            grant.weekly = Some(hours);
+            let more = [unsigned(0xe0, post), unsigned(0xe1, Body::Grant(grant))];
+            STATEMENTS.iter().cloned().chain(more).collect()
+        }
         "provisioning" => {
             let mut order = Provisioning::new(PAIRS[0].public().clone(), Some(Hash([1; 32])), [1, 2, 3], Nonce([4; 16]));
             order.witnesses.push("w+00000000+AQ==".into());
             vec![order.to_bytes()]
         }
         "snapshot" => {
-            let sign = |s: peri_roster::SignedSnapshot, i: usize| s.sign(PAIRS[i].signing(), PAIRS[i].fingerprint());
-            vec![[2, 4].into_iter().fold(HOUSE.snapshot(), sign).to_bytes()]
+            let body = Body::Snapshot(HOUSE.snapshot());
+            let proposal = Proposal::new(VM, body, AT, Nonce([0xee; 16]), 1).expect("a snapshot");
+            let sign = |s: Statement, i: usize| s.sign(PAIRS[i].signing(), PAIRS[i].fingerprint());
+            vec![[2, 4].into_iter().fold(Statement::unsigned(proposal), sign).to_bytes()]
         }
         "ledger_entry" => ledger(),
         "note" => {
@@ -145,9 +164,8 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         }
         "invitation" => {
             let links = access::FRAGMENTS.map(|fragment| tagged(0, format!(" #{fragment}").into()));
-            let stored = [access::stored_invitations(), Invitations::default()];
-            let stored = stored.map(|kept| tagged(1, kept.to_bytes()));
-            links.into_iter().chain(stored).chain([tagged(1, access::invited_twice())]).collect()
+            let stored = access::stored_invitations().map(|kept| tagged(1, kept));
+            links.into_iter().chain(stored).collect()
         }
         "onetime" => {
             // A scalar of zero is no session's key.
@@ -266,10 +284,13 @@ fn access() -> Vec<Vec<u8>> {
         cbor(0, &Ask::Hello { nonce: [4; 32] }),
         cbor(0, &Ask::Nonce),
         cbor(0, &Ask::Submit { statement: vec![1, 2, 3].into() }),
-        cbor(0, &Ask::Signed(request())),
+        cbor(0, &Ask::Open(opening())),
+        cbor(0, &Ask::Request(request())),
         cbor(1, &Reply::Answer(vec![0xf6].into())),
         cbor(1, &Reply::Problem(problem())),
         cbor(1, &Reply::Stream { length: 70_000 }),
+        cbor(1, &Reply::NotTaken(problem().retry_after(7))),
+        cbor(1, &Reply::Conflict(wire::Conflict::Copy(Nonce([2; 16])))),
         cbor(2, &request()),
         cbor(3, &birth()),
         cbor(4, &wire::RosterBody { after: 300 }),
@@ -354,6 +375,8 @@ fn messages() -> Vec<Vec<u8>> {
         cbor(7, &msg::ScribeToRecorder::Room),
         cbor(8, &msg::PortalToScribe { id: 1, ask: Ask::Nonce }),
         cbor(9, &msg::ScribeToPortal::Answer { id: 1, body: vec![0xf6].into() }),
+        cbor(9, &msg::ScribeToPortal::NotTaken { id: 1, problem: problem() }),
+        cbor(9, &msg::ScribeToPortal::Conflict { id: 1, conflict: wire::Conflict::GivenUp }),
         cbor(9, &msg::ScribeToPortal::Stream { id: 1, offset: 2, end: 3, follow_until: Some(AT) }),
     ]
 }

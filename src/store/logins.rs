@@ -1,0 +1,193 @@
+//! Logins, failed attempts and invitations in PostgreSQL, as bytes whose meaning `peri-access` knows.
+//!
+//! What does not belong: what may be answered to whom, hashing, delays. A call that returns `Ok` was committed to disk;
+//! the caller answers only then.
+
+use crate::db::{Db, DbError};
+use peri_domain::{AccountId, Hash, UtcNanos};
+
+/// Rows read at once.
+const PAGE: i32 = 1024;
+
+/// What came of setting a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    /// It stands.
+    Done,
+    /// Another account has this name.
+    Taken,
+    /// A newer setting stands: this one was held back or is a copy.
+    Old,
+}
+
+/// Failures of one subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Canonical bytes of the subject.
+    pub subject: Vec<u8>,
+    /// Canonical bytes of its record.
+    pub record: Vec<u8>,
+    /// When all is forgiven.
+    pub forgiven: UtcNanos,
+}
+
+impl Db {
+    /// The login of a name, by its keyed digest.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn credential(&mut self, name: Hash) -> Result<Option<Vec<u8>>, DbError> {
+        let rows = self.call("SELECT * FROM peri_api.credential($1)", &[&name.as_bytes().as_slice()])?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    /// The login of an account, with the digest of its name.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn credential_of(&mut self, account: AccountId) -> Result<Option<(Hash, Vec<u8>)>, DbError> {
+        let rows = self.call("SELECT * FROM peri_api.credential_of($1)", &[&account.as_bytes().as_slice()])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some((Hash::from_slice(row.get(0)).ok_or(DbError::Row("credential"))?, row.get(1))))
+    }
+
+    /// Sets the login of an account.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn set_credential(
+        &mut self,
+        name: Hash,
+        account: AccountId,
+        issued: UtcNanos,
+        credential: &[u8],
+    ) -> Result<Set, DbError> {
+        let (name, account) = (name.as_bytes().as_slice(), account.as_bytes().as_slice());
+        let sql = "SELECT peri_api.credential_set($1, $2, $3, $4)";
+        match self.call(sql, &[&name, &account, &issued.0, &credential])?[0].get::<_, i16>(0) {
+            0 => Ok(Set::Done),
+            1 => Ok(Set::Taken),
+            _ => Ok(Set::Old),
+        }
+    }
+
+    /// Replaces a login by what is left of it, if it is still `before`; whether it was.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn spend_credential(&mut self, account: AccountId, before: &[u8], after: &[u8]) -> Result<bool, DbError> {
+        let account = account.as_bytes().as_slice();
+        Ok(self.call("SELECT peri_api.credential_spend($1, $2, $3)", &[&account, &before, &after])?[0].get(0))
+    }
+
+    /// Keeps the newest record of each subject, and lets go of what was forgiven before `now`.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn put_attempts(&mut self, rows: &[AttemptRow], now: UtcNanos) -> Result<(), DbError> {
+        let subjects: Vec<&[u8]> = rows.iter().map(|row| row.subject.as_slice()).collect();
+        let records: Vec<&[u8]> = rows.iter().map(|row| row.record.as_slice()).collect();
+        let forgiven: Vec<i64> = rows.iter().map(|row| row.forgiven.0).collect();
+        self.call("SELECT peri_api.attempts_put($1, $2, $3, $4)", &[&subjects, &records, &forgiven, &now.0])?;
+        Ok(())
+    }
+
+    /// All records of attempts.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn attempts(&mut self) -> Result<Vec<Vec<u8>>, DbError> {
+        self.all("SELECT * FROM peri_api.attempts($1, $2)")
+    }
+
+    /// Keeps an invitation until `kept`, and lets go of those that are over by `now`.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn put_invitation(&mut self, id: Hash, entry: &[u8], kept: UtcNanos, now: UtcNanos) -> Result<(), DbError> {
+        let id = id.as_bytes().as_slice();
+        self.call("SELECT peri_api.invitation_put($1, $2, $3, $4)", &[&id, &entry, &kept.0, &now.0])?;
+        Ok(())
+    }
+
+    /// Forgets an invitation.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn drop_invitation(&mut self, id: Hash) -> Result<(), DbError> {
+        self.call("SELECT peri_api.invitation_drop($1)", &[&id.as_bytes().as_slice()]).map(drop)
+    }
+
+    /// All invitations.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn invitations(&mut self) -> Result<Vec<Vec<u8>>, DbError> {
+        self.all("SELECT * FROM peri_api.invitations($1, $2)")
+    }
+
+    /// Second columns of a table, page by page in order of the first.
+    fn all(&mut self, sql: &'static str) -> Result<Vec<Vec<u8>>, DbError> {
+        let mut all = Vec::new();
+        let mut after: Vec<u8> = Vec::new();
+        loop {
+            let rows = self.call(sql, &[&after, &PAGE])?;
+            let Some(last) = rows.last() else { return Ok(all) };
+            after = last.get(0);
+            all.extend(rows.iter().map(|row| row.get::<_, Vec<u8>>(1)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testdb::TestDb;
+
+    #[test]
+    fn a_name_belongs_to_one_account_and_an_older_setting_never_comes_back() {
+        let cluster = TestDb::start();
+        let mut db = cluster.db("test");
+        let (anna, bert) = (AccountId([1; 16]), AccountId([2; 16]));
+        let (one, two) = (Hash([1; 32]), Hash([2; 32]));
+        assert_eq!(db.credential(one).unwrap(), None);
+        assert_eq!(db.set_credential(one, anna, UtcNanos(10), b"first").unwrap(), Set::Done);
+        assert_eq!(db.set_credential(one, bert, UtcNanos(20), b"his").unwrap(), Set::Taken);
+        assert_eq!(db.set_credential(one, anna, UtcNanos(10), b"copy").unwrap(), Set::Old);
+        assert_eq!(db.set_credential(two, anna, UtcNanos(11), b"second").unwrap(), Set::Done);
+        assert_eq!((db.credential(one).unwrap(), db.credential(two).unwrap()), (None, Some(b"second".to_vec())));
+        assert_eq!(db.credential_of(anna).unwrap(), Some((two, b"second".to_vec())));
+        assert_eq!(db.set_credential(one, bert, UtcNanos(1), b"his").unwrap(), Set::Done);
+        assert!(!db.spend_credential(anna, b"first", b"less").unwrap());
+        assert!(db.spend_credential(anna, b"second", b"less").unwrap());
+        assert!(!db.spend_credential(anna, b"second", b"less").unwrap(), "spent once");
+        assert_eq!(db.credential(two).unwrap(), Some(b"less".to_vec()));
+    }
+
+    #[test]
+    fn attempts_and_invitations_are_kept_until_their_time_is_over() {
+        let cluster = TestDb::start();
+        let mut db = cluster.db("test");
+        let row = |subject: u16, record: &[u8], forgiven| AttemptRow {
+            subject: subject.to_be_bytes().to_vec(),
+            record: record.to_vec(),
+            forgiven: UtcNanos(forgiven),
+        };
+        let many: Vec<AttemptRow> = (0..1_500).map(|n| row(n, b"old", 10)).collect();
+        db.put_attempts(&many, UtcNanos(0)).unwrap();
+        assert_eq!(db.attempts().unwrap().len(), 1_500);
+        db.put_attempts(&[row(7, b"new", 30)], UtcNanos(10)).unwrap();
+        let kept = db.attempts().unwrap();
+        assert_eq!((kept.len(), kept.iter().filter(|record| *record == b"new").count()), (1_500, 1));
+        db.put_attempts(&[], UtcNanos(11)).unwrap();
+        assert_eq!(db.attempts().unwrap(), [b"new"]);
+
+        db.put_invitation(Hash([1; 32]), b"open", UtcNanos(10), UtcNanos(0)).unwrap();
+        db.put_invitation(Hash([1; 32]), b"used", UtcNanos(10), UtcNanos(5)).unwrap();
+        db.put_invitation(Hash([2; 32]), b"other", UtcNanos(20), UtcNanos(5)).unwrap();
+        assert_eq!(db.invitations().unwrap(), [b"used".to_vec(), b"other".to_vec()]);
+        db.put_invitation(Hash([3; 32]), b"third", UtcNanos(20), UtcNanos(11)).unwrap();
+        db.drop_invitation(Hash([3; 32])).unwrap();
+        assert_eq!(db.invitations().unwrap(), [b"other".to_vec()]);
+    }
+}
