@@ -512,6 +512,7 @@ fn report(usage: &trace::Usage, unused: &BTreeMap<(String, String), BTreeSet<Rol
             unused.iter().filter(|(_, roles)| roles.contains(&role)).map(|((_, r), _)| r.as_str()).collect();
         let (rules, calls) = (table(role).len(), usage.calls.get(&role).copied().unwrap_or(0));
         println!("{role}: {rules} rules, {calls} calls seen, {} idle: {}", idle.len(), idle.join(" "));
+        println!("{role}: used once: {}", usage.once(role).join(" "));
     }
 }
 

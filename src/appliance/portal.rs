@@ -36,6 +36,9 @@ use std::time::Duration;
 const SCRIBE_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a followed segment is looked at for growth: less than a fragment, so live waits for sealing, not for us.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+/// How long behind the end of its epoch a followed segment is waited for: its recorder writes what it still has of the
+/// epoch, and scribe says closed. Where either is away, the stream ends without that.
+const CLOSING: Duration = Duration::from_secs(2);
 type FromScribe = (ScribeToPortal, Option<OwnedFd>);
 
 struct Shared {
@@ -266,7 +269,7 @@ fn is_over(stream: &UnixStream) -> io::Result<bool> {
 }
 
 /// Streams sealed bytes: those of the range, which are durable; or, following, also those that are written and not
-/// durable yet, until scribe says closed or the right ends.
+/// durable yet, until scribe says closed (what was recorded until the right ended may still be on its way to the file).
 fn pump(
     stream: &mut UnixStream,
     shared: &Shared,
@@ -289,7 +292,7 @@ fn pump(
             write_chunk(stream, &shared.clock, &chunk[..got])?;
             at += got as u64;
         }
-        if closed || follow_until.is_some_and(|until| shared.clock.utc() >= until) {
+        if closed || follow_until.is_some_and(|until| shared.clock.utc() >= until + CLOSING) {
             return Ok(());
         }
         closed = match receiver.recv_timeout(FOLLOW_EVERY) {

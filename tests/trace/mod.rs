@@ -41,7 +41,8 @@ const FILTERS: u8 = 2;
 /// Which rules were used, and what no rule allows.
 #[derive(Default)]
 pub(crate) struct Usage {
-    used: BTreeSet<(Role, usize)>,
+    /// How often each rule was used.
+    used: BTreeMap<(Role, usize), u64>,
     /// Calls behind a role's walls that its table does not allow: the process was killed, or this reader is wrong.
     pub(crate) foreign: BTreeSet<String>,
     /// Calls seen per role, to tell a role that did nothing from one that needs little.
@@ -96,8 +97,17 @@ impl Usage {
             if matching.is_empty() {
                 self.foreign.insert(format!("{role}: {}", call.line));
             }
-            self.used.extend(matching.into_iter().map(|at| (*role, at)));
+            for at in matching {
+                *self.used.entry((*role, at)).or_default() += 1;
+            }
         }
+    }
+
+    /// Rules of a role that were used once: on another day, perhaps not at all.
+    pub(crate) fn once(&self, role: Role) -> Vec<String> {
+        let own = |(of, _): &(Role, usize)| *of == role && role != Role::Supervisor;
+        let once = self.used.iter().filter(|(key, times)| own(key) && **times == 1);
+        once.map(|((_, at), _)| label(&table(role)[*at])).collect()
     }
 
     /// Rules that nothing used, each with the roles whose table holds it in vain. The envelope is asked only for what it
@@ -107,7 +117,7 @@ impl Usage {
         for role in Role::ALL {
             for (at, rule) in table(role).iter().enumerate() {
                 let own = role != Role::Supervisor || ["supervisor", "start", "loader"].contains(&rule.source);
-                if own && !self.used.contains(&(role, at)) {
+                if own && !self.used.contains_key(&(role, at)) {
                     unused.entry((rule.source.to_owned(), label(rule))).or_default().insert(role);
                 }
             }

@@ -25,14 +25,19 @@ pub struct Cutter {
     held: usize,
     /// Pictures before the first key picture: they cannot be shown.
     skipped: u64,
-    /// Epoch and end of the last fragment. Within an epoch none is missing.
+    /// Epoch and end of the last fragment with pictures. Within an epoch none is missing.
     last: Option<(EpochNo, UtcNanos)>,
-    /// An epoch is missing, and no key picture has come since.
+    /// Whether the final fragment of that epoch came: nothing is missing at its end.
+    whole: bool,
+    /// An epoch or the end of one is missing, and no key picture has come since.
     torn: bool,
 }
 
 /// A fragment of the next epoch that begins later than this behind the last one does not follow it.
 const HOLE: Duration = Duration::from_millis(250);
+
+/// The same where the epoch before came without its end: shorter than any picture stands, longer than drift and rounding.
+const SEAM: Duration = Duration::from_millis(15);
 
 /// What goes out of a [`Cutter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,7 @@ impl Cutter {
             held: 0,
             skipped: 0,
             last: None,
+            whole: false,
             torn: false,
         }
     }
@@ -85,13 +91,15 @@ impl Cutter {
             return Ok(true);
         }
         if payload.is_empty() {
+            self.whole |= header.last;
             return Ok(true);
         }
         if header.start >= self.until {
             self.release(out)?;
             return Ok(false);
         }
-        let follows = |(of, ends)| of == epoch || header.start <= ends + HOLE;
+        let hole = if core::mem::take(&mut self.whole) { HOLE } else { SEAM };
+        let follows = |(of, ends)| of == epoch || header.start <= ends + hole;
         self.torn = !header.key && (self.torn || !self.last.is_none_or(follows));
         self.last = Some((epoch, header.start + header.duration.to_duration()));
         if self.torn {

@@ -223,3 +223,31 @@ fn behind_an_epoch_that_is_missing_the_cut_goes_on_with_a_key_picture() {
     }
     assert_eq!((seen, cutter.skipped()), (vec![0, 1, 7, 8, 12, 13], 2));
 }
+
+#[test]
+fn behind_an_epoch_whose_end_is_missing_the_cut_goes_on_with_a_key_picture() {
+    let later = EpochNo(EPOCH.0 + 1);
+    // A tenth of a second of pictures is missing between the epochs, or a camera stood still for that long.
+    for (whole, seen) in [(false, vec![0, 2]), (true, vec![0, 1, 2])] {
+        let mut cutter = Cutter::new(secs(0), secs(100));
+        let mut out = vec![];
+        let mut push = |epoch, key, start: i64, last: bool, payload: &[u8]| {
+            let mut header = header(FragmentKind::Media, key, 0);
+            (header.start, header.last) = (UtcNanos(start * 100_000_000), last);
+            let mut part = |part: Part<'_>| {
+                if let Part::Media(_, at) = part {
+                    out.push(at.secs());
+                }
+                Ok(())
+            };
+            cutter.push(epoch, &header, payload, &mut part).unwrap();
+        };
+        push(EPOCH, true, 0, false, &[0]);
+        if whole {
+            push(EPOCH, false, 10, true, &[]);
+        }
+        push(later, false, 11, false, &[0]);
+        push(later, true, 21, false, &[0]);
+        assert_eq!(out, seen, "whole: {whole}");
+    }
+}
