@@ -22,6 +22,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 const LOOKS: [Action; 3] = [Action::WatchLive, Action::PlayBack, Action::Export];
+/// What there is besides pictures.
+const HOUSE: [(Action, Object); 4] = [
+    (Action::ReadRoster, Object::Roster),
+    (Action::ReadLedger, Object::Ledger),
+    (Action::ReadLedger, Object::Health),
+    (Action::Invite, Object::Invitations),
+];
 
 /// A session that was opened at an appliance while the key was in office there.
 fn session(vm: VmId, signer: usize) -> Session {
@@ -235,7 +242,8 @@ fn table() -> String {
          Written by tests/access.rs from the decision itself (PERI_BLESS=1), compared byte for byte in every run.\n\n",
     );
     let mut line = |cells: &[&str]| {
-        let row = format!("{:<32} {:<38} {:<7} {:<9} {}", cells[0], cells[1], cells[2], cells[3], cells[4]);
+        let cell = |(cell, width): (&&str, usize)| format!("{cell:<width$} ");
+        let row: String = cells.iter().zip([32, 38, 7, 9, 7, 6]).map(cell).collect();
         writeln!(out, "{}", row.trim_end()).expect("text");
     };
     line(&["PICTURES", "", "live", "playback", "export"]);
@@ -248,16 +256,15 @@ fn table() -> String {
         }
     }
     line(&["", "", "", "", ""]);
-    line(&["READING", "", "roster", "ledger", "health"]);
+    line(&["READING, INVITING", "", "roster", "ledger", "health", "invite"]);
     let roster = &states[0].1;
     let founding = Office::claimed(VM).roster();
     let askers = ASKERS.into_iter().map(|(name, signer)| (name, asker(roster, name, signer), roster));
     let claim = ("claim key, before any seat", principal(&founding, CLAIM), &founding);
     for (name, who, roster) in askers.chain([claim]) {
-        let may = |action, object| cell(&who, |who| decide(roster, who.clone(), action, object, NOW).is_ok());
-        let roster = may(Action::ReadRoster, Object::Roster);
-        let (ledger, health) = (may(Action::ReadLedger, Object::Ledger), may(Action::ReadLedger, Object::Health));
-        line(&[name, "", roster, ledger, health]);
+        let may = |(action, object)| cell(&who, |who| decide(roster, who.clone(), action, object, NOW).is_ok());
+        let [roster, ledger, health, invite] = HOUSE.map(may);
+        line(&[name, "", roster, ledger, health, invite]);
     }
     out
 }
@@ -298,15 +305,10 @@ fn roles_that_run_the_place_never_look_in_any_state() {
 #[test]
 fn nothing_but_the_listed_pairs_of_action_and_object_is_ever_allowed() {
     let roster = in_state(STATES[1]);
-    let objects = [Object::Roster, Object::Ledger, Object::Health, pictures(camera(1), -30, 30, true)];
-    let actions = [Action::ProposeRoster, Action::ReadRoster, Action::ReadLedger].into_iter().chain(LOOKS);
-    for action in actions {
-        for object in objects {
-            let fits = match object {
-                Object::Roster => action == Action::ReadRoster,
-                Object::Ledger | Object::Health => action == Action::ReadLedger,
-                Object::Pictures { .. } => action.needs().is_some(),
-            };
+    let live = pictures(camera(1), -30, 30, true);
+    for action in HOUSE.map(|(action, _)| action).into_iter().chain(LOOKS).chain([Action::ProposeRoster]) {
+        for object in HOUSE.map(|(_, object)| object).into_iter().chain([live]) {
+            let fits = HOUSE.contains(&(action, object)) || object == live && action.needs().is_some();
             for index in [SEAT, ADMINISTRATOR, AUDITOR, VIEWER] {
                 let who = principal(&roster, index).expect("in office");
                 assert!(fits || decide(&roster, who, action, object, NOW).is_err(), "{action:?} of {object:?}");

@@ -154,6 +154,14 @@ fn an_invited_person_enrols_is_taken_by_ten_words_and_comes_back_with_the_printe
     for (kind, count) in [("key_enrolled", 1), ("recovery_used", 2), ("logged_in", 1), ("invitation_misused", 1)] {
         assert_eq!(kinds[kind], count, "{kind}: {kinds}");
     }
+
+    // Whoever only looks invites nobody; whoever is removed leaves no login behind.
+    anna.fails(3, &["invite", "new", "friend", "--role", "viewer", "--as", "key"]);
+    let logins = || superuser(&app, "SELECT count(*) FROM peri.credential");
+    assert_eq!(logins().trim(), "1");
+    app.home.ok(&["account", "remove", "anna", "--sign-as", "boss"]);
+    wait_for("her login is forgotten", secs(20), || (logins().trim() == "0").then_some(()));
+    assert!(anna.fails(3, &["login", LOGIN, "--name", "again"]).contains("wrong_login"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Prover {
         let solver = LocalSolver::from_command(&mut command)
             .unwrap_or_else(|error| panic!("{} (made by scripts/setup): {error}", python.display()));
         let envs: Vec<_> = Policies::shipped().schema().request_envs().collect();
-        assert_eq!(envs.len(), 18, "three kinds of askers, three looks and three readings");
+        assert_eq!(envs.len(), 21, "three kinds of askers, three looks, three readings and inviting");
         Self { symcc: CedarSymCompiler::new(solver).expect("a solver"), envs }
     }
 
@@ -143,7 +143,7 @@ async fn no_policy_ever_fails_to_evaluate() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 18 * shipped.set().policies().count());
+    assert_eq!(checked, 21 * shipped.set().policies().count());
 }
 
 /// A property that describes no request at all would be proved of anything.
@@ -187,7 +187,7 @@ async fn without_any_one_condition_a_proof_fails() {
 }
 
 /// Changes that somebody might make in good faith: file, old text, new text, the property that must fail.
-const MISTAKES: [(&str, &str, &str, &str); 15] = [
+const MISTAKES: [(&str, &str, &str, &str); 16] = [
     ("pictures.cedar", "[Role::\"viewer\",", "[Role::\"auditor\", Role::\"viewer\",", "auditor-looks"),
     ("pictures.cedar", "[Role::\"viewer\",", "[Role::\"administrator\", Role::\"viewer\",", "administrator-looks"),
     ("pictures.cedar", "when { context has grant && !context.grant.revoked }\n", "", "looks-with-revoked-grant"),
@@ -203,6 +203,7 @@ const MISTAKES: [(&str, &str, &str, &str); 15] = [
     ("pictures.cedar", "action == Action::\"watchLive\", resource is Camera", "action, resource is Camera", UNGRANTED),
     ("never.cedar", "unless { principal.vm == resource.vm };", "unless { true };", "owner-or-reseller-looks"),
     ("reading.cedar", "action == Action::\"readHealth\", resource)", "action, resource)", "ledger-read-by-others"),
+    ("inviting.cedar", "when { principal.role == Role::\"administrator\" }", "", "others-invite"),
 ];
 const EARLY_OR_LATE: &str = "looks-with-expired-or-early-grant";
 const OUTSIDE: &str = "looks-outside-the-window";

@@ -67,6 +67,8 @@ pub enum Object {
     Ledger,
     /// State of the appliance, without pictures.
     Health,
+    /// Invitations, by which people enrol keys.
+    Invitations,
     /// Pictures of one camera from one half-open span; `running`: of the epoch that is being recorded.
     Pictures {
         /// The camera.
@@ -166,6 +168,12 @@ pub fn authenticate(roster: &Verified<Roster>, session: &Session) -> Result<Prin
     let fingerprint = session.signer();
     let (key, standing) = key_in_office(roster, fingerprint).ok_or(Denied::UnknownKey)?;
     Ok(Principal { fingerprint, key, standing })
+}
+
+/// What a key stands for at present; `None` when it is not, or no longer, in office.
+#[must_use]
+pub fn standing(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<Standing> {
+    key_in_office(roster, fingerprint).map(|(_, standing)| standing)
 }
 
 fn key_in_office(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<(UserPublic, Standing)> {
@@ -268,6 +276,7 @@ fn permits(roster: &Verified<Roster>, principal: &Principal, action: Action, obj
         (Action::ReadRoster, Object::Roster) => "readRoster",
         (Action::ReadLedger, Object::Ledger) => "readLedger",
         (Action::ReadLedger, Object::Health) => "readHealth",
+        (Action::Invite, Object::Invitations) => "invite",
         _ => return false,
     };
     let Some(facts) = Facts::of_appliance(roster, principal) else { return false };
@@ -284,7 +293,7 @@ fn about_camera(
         Action::WatchLive => "watchLive",
         Action::PlayBack => "playBack",
         Action::Export => "export",
-        Action::ProposeRoster | Action::ReadRoster | Action::ReadLedger => return None,
+        Action::ProposeRoster | Action::ReadRoster | Action::ReadLedger | Action::Invite => return None,
     };
     Some((verb, Facts::of_camera(roster, principal, camera)?))
 }
@@ -340,6 +349,9 @@ fn reason(roster: &Verified<Roster>, principal: &Principal, action: Action, obje
             }
         }
         (Action::ReadRoster, Object::Roster) => Denied::UnknownKey,
+        (Action::Invite, Object::Invitations) => {
+            never(standing, "administrators and custodians invite; ask one of them")
+        }
         _ => never(standing, "nobody may"),
     }
 }

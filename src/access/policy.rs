@@ -14,9 +14,10 @@ use std::sync::LazyLock;
 const SCHEMA: &str = include_str!("../../policies/access/schema.cedarschema");
 
 /// Every file of policies, by its name.
-pub const FILES: [(&str, &str); 3] = [
+pub const FILES: [(&str, &str); 4] = [
     ("pictures.cedar", include_str!("../../policies/access/pictures.cedar")),
     ("reading.cedar", include_str!("../../policies/access/reading.cedar")),
+    ("inviting.cedar", include_str!("../../policies/access/inviting.cedar")),
     ("never.cedar", include_str!("../../policies/access/never.cedar")),
 ];
 

@@ -380,6 +380,7 @@ impl Scribe {
         if self.books.is_some() {
             self.read_files();
             self.open_entrance();
+            self.forget_removed();
         }
         if self.compare_due {
             self.compare_database();
@@ -428,6 +429,7 @@ impl Scribe {
                 self.roster_complete = true;
                 self.load_roster();
                 self.renew_roster();
+                self.roster_changed();
                 self.end_sessions_out_of_office();
                 self.compare_database();
             }

@@ -10,12 +10,13 @@ use crate::profile::{Profile, ProfileError};
 use crate::ui::Ui;
 use crate::vault::{KeyFile, KeyKind, Vault, VaultError};
 use minicbor::bytes::ByteVec;
+use peri_access::decide;
 use peri_access::wire::{BirthCertificate, Method, RosterBody, RosterPage};
 use peri_domain::limits::{STATEMENT_MAX, STATEMENTS_MAX};
 use peri_domain::{UtcNanos, VmId};
 use peri_roster::{Roster, RosterSet, Verified};
 use peri_sandbox::clock::Clock;
-use peri_seal::keys::{KeyPair, UserPublic};
+use peri_seal::keys::KeyPair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -112,7 +113,7 @@ impl Context {
     }
 
     /// The key that reads the roster, which every key in it may: `--as`, else one opened already, else an account's, a
-    /// seat's, the claim key; keys that the roster seen last names come before those that are not in it yet.
+    /// seat's, the claim key; keys in office by the roster seen last come before all others.
     ///
     /// # Errors
     /// [`VaultError::Ambiguous`] when there is no key.
@@ -120,16 +121,21 @@ impl Context {
         if let Some(name) = self.signing_as.clone() {
             return self.unlock(&name);
         }
-        let statements = self.statements()?;
+        let keys = self.vault.all()?;
+        // Nothing to choose from, nothing to verify.
+        let roster = if keys.len() > 1 { self.roster_seen_last()? } else { None };
+        let in_office = |file: &KeyFile| {
+            roster.as_ref().is_some_and(|roster| decide::standing(roster, file.public.fingerprint()).is_some())
+        };
         let rank = |name: &String, file: &KeyFile| {
             let kind = match file.kind {
                 KeyKind::Account { .. } => 0,
                 KeyKind::Seat => 1,
                 KeyKind::Claim => 2,
             };
-            (!is_enrolled(&statements, &file.public), !self.opened.contains_key(name), kind)
+            (!in_office(file), !self.opened.contains_key(name), kind)
         };
-        let best = self.vault.all()?.into_iter().min_by_key(|(name, file)| rank(name, file));
+        let best = keys.into_iter().min_by_key(|(name, file)| rank(name, file));
         match best {
             Some((name, _)) => self.unlock(&name),
             None => Err(VaultError::Ambiguous { option: "--as NAME", candidates: vec![] }.into()),
@@ -139,6 +145,22 @@ impl Context {
     /// Statements of the roster seen last.
     pub(crate) fn statements(&self) -> Result<Vec<ByteVec>, Error> {
         Ok(self.vault.state(ROSTER_FILE, ROSTER_FILE_MAX)?.unwrap_or_default())
+    }
+
+    /// Adds statements that the appliance has just taken from this home to those seen last, so that it cannot hold them
+    /// back either.
+    pub(crate) fn seen(&self, taken: impl IntoIterator<Item = Vec<u8>>) -> Result<(), Error> {
+        let mut statements = self.statements()?;
+        statements.extend(taken.into_iter().map(ByteVec::from));
+        Ok(self.vault.set_state(ROSTER_FILE, &statements)?)
+    }
+
+    /// The roster that follows from the statements seen last; `None` before there is an appliance or a statement.
+    fn roster_seen_last(&self) -> Result<Option<Verified<Roster>>, Error> {
+        let statements = self.statements()?;
+        let Some(profile) = Profile::load(&self.vault).ok().filter(|_| !statements.is_empty()) else { return Ok(None) };
+        let history: Vec<&[u8]> = statements.iter().map(|statement| statement.as_slice()).collect();
+        Ok(Some(RosterSet::read(profile.identity.anchor(), &history).set.verify(self.now())))
     }
 
     /// The socket given, or the one remembered.
@@ -166,12 +188,6 @@ impl Context {
         }
         Ok(Session { conn, certificate, profile })
     }
-}
-
-/// Whether a statement brings the key in. A choice of convenience, not of trust, so looking for its bytes will do.
-fn is_enrolled(statements: &[ByteVec], public: &UserPublic) -> bool {
-    let key = public.sign();
-    statements.iter().any(|statement| statement.windows(key.len()).any(|window| window == key))
 }
 
 /// Connects and checks that the certificate is genuine; whose it is, is another question.

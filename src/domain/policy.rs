@@ -153,6 +153,9 @@ pub enum Action {
     /// Reading ledger and health.
     #[n(5)]
     ReadLedger,
+    /// Offering, looking up and withdrawing invitations.
+    #[n(6)]
+    Invite,
 }
 
 impl Action {
@@ -163,7 +166,7 @@ impl Action {
             Self::WatchLive => Some(Right::Live),
             Self::PlayBack => Some(Right::Playback),
             Self::Export => Some(Right::Export),
-            Self::ProposeRoster | Self::ReadRoster | Self::ReadLedger => None,
+            Self::ProposeRoster | Self::ReadRoster | Self::ReadLedger | Self::Invite => None,
         }
     }
 }

@@ -80,6 +80,15 @@ impl Db {
         Ok(self.call("SELECT peri_api.credential_spend($1, $2, $3)", &[&account, &before, &after])?[0].get(0))
     }
 
+    /// Forgets the logins of these accounts.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn drop_credentials(&mut self, accounts: &[AccountId]) -> Result<(), DbError> {
+        let accounts: Vec<&[u8]> = accounts.iter().map(|account| account.as_bytes().as_slice()).collect();
+        self.call("SELECT peri_api.credentials_drop($1)", &[&accounts]).map(drop)
+    }
+
     /// Keeps the newest record of each subject, and lets go of what was forgiven before `now`.
     ///
     /// # Errors
@@ -162,6 +171,11 @@ mod tests {
         assert!(db.spend_credential(anna, b"second", b"less").unwrap());
         assert!(!db.spend_credential(anna, b"second", b"less").unwrap(), "spent once");
         assert_eq!(db.credential(two).unwrap(), Some(b"less".to_vec()));
+        db.drop_credentials(&[anna]).unwrap();
+        assert_eq!(
+            (db.credential_of(anna).unwrap(), db.credential_of(bert).unwrap()),
+            (None, Some((one, b"his".to_vec())))
+        );
     }
 
     #[test]

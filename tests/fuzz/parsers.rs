@@ -35,6 +35,7 @@ const DECODERS: [&str; 14] = [
 pub(crate) const TRIED: &[(&str, &str, &str)] = &[
     ("access/attempts.rs Attempts::from_bytes", "attempts", "Attempts::from_bytes"),
     ("access/invite.rs Invitation::parse", "invitation", "Invitation::parse"),
+    ("access/invite.rs Invitations::restore", "invitation", "kept.restore("),
     ("access/onetime.rs Chain::from_bytes", "onetime", "Chain::from_bytes"),
     ("access/onetime.rs Holder::from_bytes", "onetime", "Holder::from_bytes"),
     ("access/proof.rs Proof::from_text", "proof", "Proof::from_text"),
@@ -131,6 +132,8 @@ pub(crate) const NOT_TRIED: &[(&str, &str)] = &[
         "appliance/scribe/alarms.rs Alarms::open",
         "scribe's own file of texts, read by decode_strict; its bounds have a test",
     ),
+    ("appliance/scribe/door.rs Scribe::try_entrance", WITHIN),
+    ("appliance/scribe/door.rs read", WITHIN),
     ("appliance/scribe/requests.rs Scribe::read_health", WITHIN),
     ("appliance/scribe/requests.rs Scribe::read_ledger", WITHIN),
     ("appliance/scribe/requests.rs Scribe::read_roster", WITHIN),

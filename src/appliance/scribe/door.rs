@@ -66,6 +66,8 @@ pub(super) struct Entrance {
     wake: PipeReader,
     /// Open once the database was read.
     ways: Option<Ways>,
+    /// The roster changed: whoever was removed from it needs no login any more.
+    clean_due: bool,
 }
 
 impl std::os::fd::AsFd for Entrance {
@@ -95,7 +97,7 @@ impl Entrance {
                 }
             }
         })?;
-        Ok(Self { worker: Worker { jobs, done, waiting: 0 }, wake, ways: None })
+        Ok(Self { worker: Worker { jobs, done, waiting: 0 }, wake, ways: None, clean_due: true })
     }
 
     fn busy(&self) -> bool {
@@ -163,6 +165,23 @@ impl Scribe {
             invitations.restore(&entry)?;
         }
         Ok(Ways { door: Door::new(salt_key, Argon2id::STANDARD.nobody(&mut rng::system())), attempts, invitations })
+    }
+
+    pub(super) const fn roster_changed(&mut self) {
+        self.entrance.clean_due = true;
+    }
+
+    /// Nothing of a removed account stays that somebody could log in to.
+    pub(super) fn forget_removed(&mut self) {
+        let Some(roster) = self.roster.as_ref().filter(|_| self.entrance.clean_due && self.roster_complete) else {
+            return;
+        };
+        let gone: Vec<AccountId> =
+            roster.accounts().filter(|account| account.removed()).map(|account| account.id()).collect();
+        let Ok((_, db)) = self.ways() else { return };
+        // Away: the next turn tries again.
+        let done = gone.is_empty() || db.drop_credentials(&gone).is_ok();
+        self.entrance.clean_due = !done;
     }
 
     fn ways(&mut self) -> Result<(&mut Ways, &mut Db), Problem> {
@@ -301,11 +320,11 @@ impl Scribe {
         Ok(encode(&()))
     }
 
-    /// Somebody in office invites. That gives nobody any right: who signs the account is the roster's business.
+    /// An administrator or custodian invites. That gives nobody any right: who signs the account is the roster's business.
     pub(super) fn offer(&mut self, principal: Principal, body: &[u8]) -> Answered {
         let offer: Offer = decode(body)?;
         let by = principal.fingerprint();
-        self.allow(principal, Action::ReadRoster, Object::Roster)?;
+        self.allow(principal, Action::Invite, Object::Invitations)?;
         let now = self.now();
         let (ways, db) = self.ways()?;
         ways.invitations.offer(offer, by, now).map_err(|error| invite_problem(&error))?;
@@ -325,7 +344,7 @@ impl Scribe {
     pub(super) fn invitation(&mut self, principal: Principal, body: &[u8]) -> Answered {
         let body: InvitationBody = decode(body)?;
         let by = principal.fingerprint();
-        self.allow(principal, Action::ReadRoster, Object::Roster)?;
+        self.allow(principal, Action::Invite, Object::Invitations)?;
         let (ways, _) = self.ways()?;
         let (offer, key) = ways.invitations.of(body.id, by).ok_or_else(|| invite_problem(&InviteError::Unknown))?;
         Ok(encode(&InvitationPage { account: offer.account, not_after: offer.not_after, key: key.cloned() }))
@@ -335,7 +354,7 @@ impl Scribe {
     pub(super) fn withdraw(&mut self, principal: Principal, body: &[u8]) -> Answered {
         let body: InvitationBody = decode(body)?;
         let by = principal.fingerprint();
-        self.allow(principal, Action::ReadRoster, Object::Roster)?;
+        self.allow(principal, Action::Invite, Object::Invitations)?;
         let (ways, db) = self.ways()?;
         if !ways.invitations.withdraw(body.id, by) {
             let detail =

@@ -407,11 +407,11 @@ impl Scribe {
             self.allow_at(principal, body.action, object, now)?;
             return Err(gone());
         };
+        self.allow(principal, body.action, object)?;
         if body.follow && self.index.running(body.camera) == Some(body.epoch) && body.action != Action::WatchLive {
             let detail = "what is being recorded is followed with the right to the live picture; ask for that";
             return Err(Problem::new(403, "not_live", "Only the live picture can be followed", detail));
         }
-        self.allow(principal, body.action, object)?;
         let segment = self.index.segment((body.camera, body.epoch)).ok_or_else(gone)?;
         let (known, ends) = (segment.row.bytes, segment.row.ends);
         let running = self.index.running(body.camera) == Some(body.epoch);

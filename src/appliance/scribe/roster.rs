@@ -28,6 +28,7 @@ impl Scribe {
             books.statement(statement);
         }
         self.renew_roster();
+        self.roster_changed();
         self.end_sessions_out_of_office();
         let text = self.roster.as_ref().map(|r| format!("{} statements, head {}", r.len(), r.head()));
         self.record(EntryType::RosterAccepted, None, &text.unwrap_or_default());

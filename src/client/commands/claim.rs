@@ -205,7 +205,9 @@ fn seat(requests: &[String], context: &mut Context) -> Result<Report, Error> {
         };
         let body = Body::Seat(Box::new(Seat { index: *index, name: candidate.name, key: candidate.public, kind }));
         let statement = signed(context, &session, &pair, body)?;
-        session.conn.submit(&statement.to_bytes())?;
+        let bytes = statement.to_bytes();
+        session.conn.submit(&bytes)?;
+        context.seen([bytes])?;
         lines.push(statement.describe());
     }
     let left = free.len() - requests.len();

@@ -43,6 +43,12 @@ BEGIN
     RETURN FOUND;
 END $$;
 
+-- Forgets the logins of accounts that were removed.
+CREATE FUNCTION peri_api.credentials_drop(p_accounts bytea[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+    DELETE FROM peri.credential c WHERE c.account = ANY (p_accounts)
+$$;
+
 -- Failures of one subject (name digest, prefix, lane) as canonical CBOR; all is forgiven at `forgiven`.
 CREATE TABLE peri.attempt (
     subject  bytea  PRIMARY KEY CHECK (octet_length(subject) BETWEEN 1 AND 64),

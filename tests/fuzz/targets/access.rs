@@ -170,7 +170,7 @@ pub(crate) const FRAGMENTS: [&str; 2] =
 
 const ACCOUNT: AccountId = AccountId([6; 16]);
 
-static ENROLMENTS: LazyLock<[Enrolment; 2]> =
+pub(crate) static ENROLMENTS: LazyLock<[Enrolment; 2]> =
     LazyLock::new(|| [0, 1].map(|at: usize| INVITATIONS[0].redeem(&mut rng::system(), VM, &PAIRS[6 - at])));
 
 /// Who invites.

@@ -5,19 +5,23 @@ use super::{Input, canonical, folder, reached};
 use minicbor::{Decode, Encode};
 use peri_access::proof::{BootEpoch, ChannelId, Progress, Proof};
 use peri_access::session::{Opening, Session, SessionKey, SignedCertificate};
+use peri_access::setting::{NewWay, SignedSetting};
 use peri_access::wire::{self, Ask, BirthCertificate, Reply, Request, decode_strict, request_line};
 use peri_appliance::config::{self, Config};
 use peri_appliance::dns::{self, Answer, Kind};
 use peri_appliance::message as msg;
-use peri_domain::limits::{CAMERAS_MAX, MESSAGE_MAX};
-use peri_domain::{Hash, Nonce, UtcNanos};
+use peri_domain::limits::{CAMERAS_MAX, MESSAGE_MAX, PBKDF2_ROUNDS_MIN};
+use peri_domain::{Hash, Nonce, UtcNanos, VmId};
 use peri_sandbox::channel::{Channel, Typed};
 use peri_sandbox::durable::Dir;
 use peri_seal::keys::Signature;
+use peri_seal::rng;
+use peri_seal::userkey::{AuthKey, DeviceSecret, PasswordParameters, RecoveryCode, Stretched, WrappedUserKey};
 use peri_store::spool::{SPOOL_FILE, Spool, Spooled};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 fn strict<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) -> bool {
     canonical(bytes, |b| decode_strict::<T>(b).ok().and_then(|value| minicbor::to_vec(&value).ok()))
@@ -29,9 +33,9 @@ const BODY: [u8; 1] = [0x80];
 
 /// The one session that key 6 vouches for, as it was shown, and its one request.
 static SHOWN: LazyLock<(Opening, Session, Request)> = LazyLock::new(|| {
-    let rng = &mut peri_seal::rng::system();
+    let rng = &mut rng::system();
     let key = SessionKey::generate(rng);
-    let until = ISSUED + core::time::Duration::from_secs(3600);
+    let until = ISSUED + Duration::from_secs(3600);
     let certified = SignedCertificate::issue(VM, &PAIRS[6], key.public(), ISSUED, until, 1);
     let opening = Opening::new(rng, certified, Nonce([3; 16]), &key);
     let session = opening.verify(VM, PAIRS[6].public(), ISSUED).expect("a good certificate");
@@ -44,6 +48,25 @@ static SHOWN: LazyLock<(Opening, Session, Request)> = LazyLock::new(|| {
 /// The one opening.
 pub(crate) fn opening() -> Opening {
     SHOWN.0.clone()
+}
+
+/// Name of the one login.
+const LOGIN: &str = "anna@example.org";
+
+/// The one login that key 6 sets, by password and printed code.
+pub(crate) fn setting() -> SignedSetting {
+    let rng = &mut rng::system();
+    let (device, code) = (DeviceSecret::from_bytes([8; 16]), RecoveryCode::from_bytes([9; 16]));
+    let parameters = PasswordParameters { rounds: PBKDF2_ROUNDS_MIN, salt: [7; 32] };
+    let stretched = Stretched::new("a sentence nobody guesses", &device, parameters).expect("enough rounds");
+    let way = |auth_key: &AuthKey, lane, wrapped: WrappedUserKey| NewWay {
+        auth_key: *auth_key.as_bytes(),
+        lane,
+        wrapped: wrapped.to_bytes().into(),
+    };
+    let password = way(&stretched.auth_key(), device.lane_key().commit(), stretched.wrap(&PAIRS[6]));
+    let recovery = way(&code.auth_key(), code.lane_key().commit(), code.wrap(rng, &PAIRS[6]));
+    SignedSetting::new(VM, &PAIRS[6], LOGIN, ISSUED, parameters, password, Some(recovery))
 }
 
 /// The one request.
@@ -78,6 +101,7 @@ pub(crate) fn access(data: &[u8]) {
         0 if strict::<Ask>(bytes) => match decode_strict(bytes) {
             Ok(Ask::Request(request)) => proven(&request),
             Ok(Ask::Open(opening)) => shown(&opening),
+            Ok(Ask::Set(signed)) => set(&signed),
             _ => {}
         },
         1 => drop(strict::<Reply>(bytes)),
@@ -102,6 +126,16 @@ pub(crate) fn access(data: &[u8]) {
         14 => drop(strict::<wire::Problem>(bytes)),
         15 => drop(strict::<Nonce>(bytes)),
         _ => {}
+    }
+}
+
+/// A login that key 6 set: for its own key, here, now, and by the name that it signed.
+fn set(found: &SignedSetting) {
+    if found.verify(VM, PAIRS[6].public(), ISSUED).is_ok() {
+        assert_eq!(found.setting.name, LOGIN, "a login that nobody set");
+        assert!(found.verify(VM, PAIRS[5].public(), ISSUED).is_err(), "counts for another key");
+        assert!(found.verify(VmId([0x5e; 16]), PAIRS[6].public(), ISSUED).is_err(), "counts for another appliance");
+        assert!(found.verify(VM, PAIRS[6].public(), ISSUED + Duration::from_secs(301)).is_err(), "counts for ever");
     }
 }
 

@@ -1,12 +1,13 @@
 //! Seeds: for every target inputs that its parser accepts, from which mutation starts. `scripts/fuzz --seeds` writes them
 //! into the corpus; the short run also makes them afresh, so that a changed format shows here and not as a blind target.
 
-use super::appliance::{birth, opening, request};
+use super::appliance::{birth, opening, request, setting};
 use super::fixture::{HOUSE, KEYS, PAIRS, PPS, SEGMENTS, SPS, STATEMENTS, USERKEYS, VM, WRAPS, unhex};
 use super::ledger::{checkpoint, signed};
 use super::{access, client, mp4, tpm};
 use minicbor::Encode;
 use peri_access::attempts::{AttemptKey, Attempts};
+use peri_access::login::{LoginRequest, Means, Prelogin};
 use peri_access::onetime::{Holder, OneTimeKey};
 use peri_access::wire::{self, Ask, Reply};
 use peri_appliance::message as msg;
@@ -286,6 +287,18 @@ fn access() -> Vec<Vec<u8>> {
         cbor(0, &Ask::Submit { statement: vec![1, 2, 3].into() }),
         cbor(0, &Ask::Open(opening())),
         cbor(0, &Ask::Request(request())),
+        cbor(0, &Ask::Prelogin(Prelogin { name: "anna@example.org".into() })),
+        cbor(
+            0,
+            &Ask::Login(LoginRequest {
+                name: "anna@example.org".into(),
+                means: Means::Recovery,
+                auth_key: [1; 32],
+                lane_key: [2; 32],
+            }),
+        ),
+        cbor(0, &Ask::Set(setting())),
+        cbor(0, &Ask::Redeem(access::ENROLMENTS[0].clone())),
         cbor(1, &Reply::Answer(vec![0xf6].into())),
         cbor(1, &Reply::Problem(problem())),
         cbor(1, &Reply::Stream { length: 70_000 }),
