@@ -119,7 +119,7 @@ struct Invited {
 
 /// What a link says. `peri:enrol/CLAIM/APPLIANCE/ACCOUNT/ROLE#FRAGMENT`: claim key and identity (so that the invited
 /// one's client knows the appliance without comparing words), the account, and the secret behind the `#`.
-struct Link {
+pub struct Link {
     claim: Fingerprint,
     appliance: Fingerprint,
     account: AccountId,
@@ -128,7 +128,11 @@ struct Link {
 }
 
 impl Link {
-    fn parse(text: &str) -> Result<Self, Error> {
+    /// Reads a link; blanks around it do not matter.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], which says what is missing.
+    pub fn parse(text: &str) -> Result<Self, Error> {
         let bad = |why: &str| Error::Usage(format!("this is no invitation link of Peri: {why}; copy the whole link"));
         let (place, fragment) = text.trim().split_once('#').ok_or_else(|| bad("there is no #"))?;
         let invitation = Invitation::parse(fragment).map_err(|error| Error::Usage(error.to_string()))?;
@@ -140,6 +144,14 @@ impl Link {
         let id = |text: &str| text.parse::<Fingerprint>().map_err(|error| bad(&error.to_string()));
         let account = account.parse().map_err(|error: peri_domain::ids::ParseIdError| bad(&error.to_string()))?;
         Ok(Self { claim: id(claim)?, appliance: id(appliance)?, account, role, invitation })
+    }
+
+    /// The link as it is handed over; whoever has it enrols.
+    #[must_use]
+    pub fn to_text(&self) -> zeroize::Zeroizing<String> {
+        let Self { claim, appliance, account, role, invitation } = self;
+        let fragment = invitation.to_fragment();
+        zeroize::Zeroizing::new(format!("peri:enrol/{claim}/{appliance}/{account}/{role}#{}", *fragment))
     }
 }
 
@@ -182,8 +194,8 @@ fn new(args: &NewArgs, context: &mut Context) -> Result<Report, Error> {
     let vm = session.vm();
     let () = session.conn.request(vm, Method::Offer, &offer, &who)?;
     let identity = &session.profile.identity;
-    let place = format!("peri:enrol/{}/{}/{account}/{role}", identity.claim, identity.fingerprint());
-    let link = zeroize::Zeroizing::new(format!("{place}#{}", *made.to_fragment()));
+    let link =
+        Link { claim: identity.claim, appliance: identity.fingerprint(), account, role, invitation: made }.to_text();
     let mut document = json!({ "name": args.name, "account": account, "role": role, "until": not_after.to_string() });
     let text = match &args.link_file {
         Some(path) => {
@@ -342,6 +354,7 @@ mod tests {
             (link.claim, link.account, link.role, link.invitation.id()),
             (claim, account, Role::Viewer, made.id())
         );
+        assert_eq!(*link.to_text(), good);
         let cut = &good[..good.len() - 1];
         for (bad, word) in [
             (cut.to_owned(), "48 characters"),

@@ -3,11 +3,14 @@
 use super::appliance::birth;
 use super::fixture::{NOW, PAIRS, USERKEYS, unhex};
 use super::{Input, canonical, folder, reached};
+use peri_client::commands::invite::Link;
+use peri_client::hours;
 use peri_client::profile::{Identity, Profile};
 use peri_client::request::{KeyRequest, Wanted};
 use peri_client::times;
 use peri_client::vault::{KeyFile, KeyKind, Vault};
 use peri_domain::{AccountId, CameraId, Role, UtcNanos};
+use peri_roster::hours::{Minutes, WEEK_MINUTES};
 use peri_seal::canonical as cbor;
 use peri_seal::userkey::WrappedUserKey;
 use std::path::Path;
@@ -84,7 +87,7 @@ fn pinned(bytes: &[u8]) {
     assert_eq!(found.check(&birth()).is_ok(), fits, "the certificate of another appliance fits");
 }
 
-/// A time, a length or an id as people type it.
+/// A time, a length, an id, a link or weekly hours as people type them.
 pub(crate) fn typed(data: &[u8]) {
     let Ok(text) = core::str::from_utf8(data) else { return };
     if let Ok(id) = text.parse::<CameraId>() {
@@ -102,6 +105,17 @@ pub(crate) fn typed(data: &[u8]) {
         for (sign, expected) in [('-', NOW - span), ('+', NOW + span)] {
             assert_eq!(times::parse(&format!("{sign}{text}"), NOW), Ok(expected));
         }
+    }
+    if let Ok(link) = Link::parse(text) {
+        reached();
+        let written = link.to_text();
+        assert_eq!(Link::parse(&written).expect("written by us").to_text(), written);
+    }
+    if let Ok(spans) = hours::parse(&[text.to_owned()]) {
+        reached();
+        let whole = |span: &Minutes| span.from < span.until && span.until <= WEEK_MINUTES;
+        assert!(!spans.is_empty() && spans.iter().all(whole), "{spans:?}");
+        assert!(spans.windows(2).all(|pair| pair[0].until < pair[1].from), "not in order, or not joined: {spans:?}");
     }
     let Ok(time) = times::parse(text, NOW) else { return };
     reached();

@@ -48,7 +48,7 @@ const CHALLENGES: [&str; 4] = [
     "\x02Digest realm=\"c\", nonce=\"2\", algorithm=MD5-sess, userhash=true, qop=auth",
 ];
 
-const TYPED: [&str; 11] = [
+const TYPED: [&str; 14] = [
     "now",
     "-10m",
     "+30d",
@@ -60,6 +60,10 @@ const TYPED: [&str; 11] = [
     "2026-11-25T00:30:00+9999999999999999:00",
     "2026-11-25T00:30:00Z01:00",
     "0102030405060708090a0b0c0d0e0f10",
+    "peri:enrol/0101010101010101010101010101010101010101010101010101010101010101/0101010101010101010101010101010101010101010101010101010101010101/02020202020202020202020202020202/viewer\
+     #BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUoy8ja",
+    "Mon-Fri 08:00-18:00",
+    "sat 22:00-06:00",
 ];
 
 const CAMERA: CameraId = CameraId([1; 16]);
