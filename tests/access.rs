@@ -2,7 +2,7 @@
 //! wraps over random rosters, and facts that come from the verified roster alone.
 //!
 //! What does not belong: whether the policies are right for every case that can be written down
-//! (`tests/policy_proofs.rs`).
+//! (`tests/proofs/policy_proofs.rs`).
 
 mod office;
 

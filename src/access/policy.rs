@@ -3,7 +3,7 @@
 //! What does not belong: the facts a question is judged on (entities), which questions there are (decide). Invariants:
 //! denied unless a policy permits and none forbids; a policy that cannot be evaluated denies, whatever the others say;
 //! what does not fit the schema is not asked. Each policy has an `@id` and a `@reason`; the properties that hold for all
-//! of them together stand in `policies/access/properties` and are proved in `tests/policy_proofs.rs`.
+//! of them together stand in `policies/access/properties` and are proved in `tests/proofs/policy_proofs.rs`.
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet, Request, RestrictedExpression, Schema,

@@ -26,9 +26,10 @@ impl File {
     }
 }
 
-/// The root of the work tree.
+/// The root of the work tree, also for tests of a package below it.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("Cargo.lock").is_file()).expect("the workspace has a lock file")
 }
 
 /// Every file below `folder` (relative to the root; "" for all) in sorted order.

@@ -8,6 +8,7 @@
 //!
 //! What does not belong: whether facts are copied rightly from the roster (`tests/access.rs`).
 
+#[path = "../tree/mod.rs"]
 mod tree;
 
 use cedar_policy::{Authorizer, Decision, Policy, PolicySet, RequestEnv};
@@ -49,7 +50,7 @@ impl Prover {
     fn start() -> Self {
         let python = root().join("target/tools/venv/bin/python");
         let mut command = Command::new(&python);
-        command.arg("-I").arg(root().join("tests/support/solver.py")).arg(LIMIT).kill_on_drop(true);
+        command.arg("-I").arg(root().join("tests/proofs/solver.py")).arg(LIMIT).kill_on_drop(true);
         let solver = LocalSolver::from_command(&mut command)
             .unwrap_or_else(|error| panic!("{} (made by scripts/setup): {error}", python.display()));
         let envs: Vec<_> = Policies::shipped().schema().request_envs().collect();
@@ -242,7 +243,7 @@ async fn plausible_mistakes_are_found_by_the_proof_they_break() {
 fn answers(arguments: &[&str], script: &str) -> Vec<String> {
     let mut child = std::process::Command::new(root().join("target/tools/venv/bin/python"))
         .arg("-I")
-        .arg(root().join("tests/support/solver.py"))
+        .arg(root().join("tests/proofs/solver.py"))
         .args(arguments)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
