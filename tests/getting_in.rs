@@ -80,6 +80,15 @@ fn enrol(app: &Appliance, home: &str, link: &str, login: &str) -> (Home, serde_j
     (home, told)
 }
 
+/// The boss takes somebody in whose words he compared; returns when the login stands.
+fn accept(app: &Appliance, name: &str, words: &str) -> serde_json::Value {
+    let accepted =
+        app.home.ok(&["invite", "accept", name, "--words", words, "--sign-as", "boss", "--as", "boss", "--submit"]);
+    let waiting = || superuser(app, "SELECT count(*) FROM peri.credential_waiting");
+    wait_for("the login stands", secs(20), || (waiting().trim() == "0").then_some(()));
+    accepted
+}
+
 fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}"))
 }
@@ -96,8 +105,10 @@ fn an_invited_person_enrols_is_taken_by_ten_words_and_comes_back_with_the_printe
 
     // An administrator (or whoever reads the link) who enrols himself in her place has other words.
     app.home.fails(5, &["invite", "accept", "anna", "--words", "abandon ability", "--sign-as", "boss", "--as", "boss"]);
-    let accepted =
-        app.home.ok(&["invite", "accept", "anna", "--words", words, "--sign-as", "boss", "--as", "boss", "--submit"]);
+    // Until she is in office nobody gets in by what she set.
+    let early = anna.fails(3, &["login", LOGIN, "--name", "early"]);
+    assert!(early.contains("wrong_login"), "{early}");
+    let accepted = accept(&app, "anna", words);
     assert_eq!(text(&accepted, "words"), words);
     anna.ok(&["roster", "show", "--as", "key"]);
 
@@ -155,13 +166,26 @@ fn an_invited_person_enrols_is_taken_by_ten_words_and_comes_back_with_the_printe
         assert_eq!(kinds[kind], count, "{kind}: {kinds}");
     }
 
+    // Whoever has a link for her account sets a login that counts for nothing: hers stands, and brings her key.
+    let rows = || superuser(&app, "SELECT md5(string_agg(name::text || credential::text, '')) FROM peri.credential");
+    let before = rows();
+    let link = invite(&app, "anna", &["--reset"]);
+    let (mallory, _) = enrol(&app, "mallory", &link, LOGIN);
+    assert_eq!((rows(), superuser(&app, "SELECT count(*) FROM peri.credential_waiting").trim()), (before, "1"));
+    std::fs::remove_file(mallory.keys().join("keys/key")).unwrap();
+    assert!(mallory.fails(3, &["login", LOGIN, "--name", "key"]).contains("refused"));
+
     // Whoever only looks invites nobody; whoever is removed leaves no login behind.
     anna.fails(3, &["invite", "new", "friend", "--role", "viewer", "--as", "key"]);
     let logins = || superuser(&app, "SELECT count(*) FROM peri.credential");
     assert_eq!(logins().trim(), "1");
     app.home.ok(&["account", "remove", "anna", "--sign-as", "boss"]);
     wait_for("her login is forgotten", secs(20), || (logins().trim() == "0").then_some(()));
-    assert!(anna.fails(3, &["login", LOGIN, "--name", "again"]).contains("wrong_login"));
+    let refused = other.fails(3, &["key", "password", "back", "--new-password-file", new.to_str().unwrap()]);
+    assert!(refused.contains("not_authenticated"), "{refused}");
+    assert_eq!(logins().trim(), "0", "a login of somebody removed");
+    let refused = anna.fails(3, &["login", LOGIN, "--name", "again"]);
+    assert!(refused.contains("wrong_login") || refused.contains("too_early"), "{refused}");
 }
 
 #[test]
@@ -209,6 +233,108 @@ fn whoever_lost_everything_gets_a_new_key_by_a_new_invitation_and_late_links_are
     assert!(listed.to_string().contains(text(&told, "words")), "{listed}");
 }
 
+/// Somebody's own home on a device that trusts the appliance.
+fn device(app: &Appliance, name: &str) -> Home {
+    let (identity, socket) = (app.home.path("identity"), app.socket());
+    app.home.ok(&["trust", "export", "-o", identity.to_str().unwrap()]);
+    let home = Home::new(app.dir(), name);
+    home.ok(&["trust", "import", identity.to_str().unwrap(), "--socket", socket.to_str().unwrap()]);
+    home
+}
+
+/// `peri recover` with this code; what the home says.
+fn recovered(home: &Home, login: &str, name: &str, code: &str) -> Outcome {
+    let file = home.path("code");
+    std::fs::write(&file, code).unwrap();
+    home.run(&["recover", login, "--name", name, "--code-file", file.to_str().unwrap(), "--sheet", "-"])
+}
+
+#[test]
+fn an_administrator_who_enrols_himself_as_somebody_else_shows_by_ten_words_where_custodians_sign() {
+    if quick() {
+        return;
+    }
+    let app = Appliance::founded(AppConfig::default());
+    let carla = Home::new(app.dir(), "carla");
+    let hers = carla.ok(&["account", "request", "carla", "--role", "viewer", "--no-sheet"]);
+    let link = invite(&app, "carla", &["--role", "viewer"]);
+    let again = ["invite", "new", "carla", "--role", "viewer", "--as", "boss"];
+    let refused = app.home.fails(2, &again);
+    assert!(refused.contains("peri invite withdraw carla"), "a live link is not forgotten: {refused}");
+    let (_, his) = enrol(&app, "not-carla", &link, "carla");
+    let (hers, his) = (text(&hers, "words"), text(&his, "words"));
+    assert_ne!(hers, his);
+    app.home.ok(&["invite", "accept", "carla", "--words", his, "--sign-as", "boss", "--as", "boss", "--submit"]);
+
+    let file = app.home.path("grant");
+    let file = file.to_str().unwrap();
+    let grant = ["grant", "new", "--to", "carla", "--cameras", "all", "--rights", "live", "--until", "+1d"];
+    let proposed = app.home.ok(&[&grant[..], &["--sign-as", "dpo", "-o", file]].concat());
+    let shown = app.home.ok(&["proposal", "show", file]);
+    let signed = app.home.ok(&["proposal", "sign", file, "--sign-as", "council", "-o", file]);
+    for said in [&proposed, &shown, &signed] {
+        assert_eq!(said["keys"][0]["name"], "carla");
+        assert_eq!(said["keys"][0]["words"], his, "the custodian sees whose key it is");
+    }
+    let output = app.home.command(&["proposal", "show", file]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains(&format!("to: carla (viewer), key: {his}")) && !shown.contains(hers), "{shown}");
+    let roster = app.home.ok(&["roster", "show", "--as", "dpo"]);
+    let words = |part: &str, name: &str| {
+        let all = roster[part].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap()["words"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(words("accounts", "carla"), his);
+    assert_eq!(words("seats", "dpo").split(' ').count(), 10);
+}
+
+#[test]
+fn a_key_without_login_gets_one_a_spent_sheet_is_replaced_and_a_recovered_key_is_kept_whatever_fails_after() {
+    if quick() {
+        return;
+    }
+    let app = Appliance::founded(AppConfig::default());
+    let words = |value: &serde_json::Value| text(value, "words").to_owned();
+    app.home.fails(2, &["key", "sheet", "dpo", "--login", "dpo", "--sheet", "-"]);
+    let sheet = app.home.ok(&["key", "sheet", "guard", "--login", " Guard@Example.org", "--sheet", "-"]);
+    assert_eq!(text(&sheet, "login"), "guard@example.org");
+    let other = device(&app, "other");
+    // This home says that the appliance withholds a statement: its roster is believed no more, the key is there all the same.
+    std::fs::write(other.keys().join("roster"), [0x81, 0x41, 0x00]).unwrap();
+    let back = recovered(&other, "guard@example.org", "back", text(&sheet, "recovery_code"));
+    assert_eq!(back.code, 0, "{}", back.stderr);
+    let back = back.json();
+    assert_eq!(words(&back), words(&sheet));
+    assert!(other.fails(5, &["roster", "show", "--as", "back"]).contains("withholds"));
+
+    // The code of that sheet opens the file in the first home still, once; then file and login have another.
+    let code = app.home.path("code");
+    std::fs::write(&code, text(&sheet, "recovery_code")).unwrap();
+    let recover = ["key", "recover", "guard", "--code-file", code.to_str().unwrap(), "--sheet", "-"];
+    let next = app.home.ok(&recover);
+    assert_eq!(next["login_set"], true);
+    assert!(app.home.run(&recover).code == 6, "the code before is void for the file");
+    let third = device(&app, "third");
+    let refused = recovered(&third, "guard@example.org", "back", text(&back, "recovery_code"));
+    assert_eq!(refused.code, 3, "and for the login");
+    for remedy in ["wrong_login", "guard@example.org", "peri key sheet", "--reset"] {
+        assert!(refused.stderr.contains(remedy), "{remedy} in {}", refused.stderr);
+    }
+
+    // Another key for the account: its login follows.
+    let new = app.home.ok(&["account", "request", "guard2", "--role", "viewer", "--no-sheet"]);
+    let changed = app.home.ok(&["account", "change-key", "guard", "guard2", "--sign-as", "guard", "--sheet", "-"]);
+    assert_eq!((&changed["submitted"], &changed["login_set"]), (&true.into(), &true.into()), "{changed}");
+    let code = text(&changed, "recovery_code");
+    let back = wait_for("the delay of one wrong attempt is over", secs(20), || {
+        let outcome = recovered(&third, "guard@example.org", "back", code);
+        assert!(outcome.code == 0 || outcome.stderr.contains("too_early"), "{}", outcome.stderr);
+        (outcome.code == 0).then(|| outcome.json())
+    });
+    assert_eq!(words(&back), words(&new));
+    third.ok(&["roster", "show", "--as", "back"]);
+}
+
 #[test]
 fn ten_thousand_guesses_cost_a_handful_of_hashes_over_restarts_and_known_and_unknown_names_look_alike() {
     if quick() {
@@ -216,7 +342,8 @@ fn ten_thousand_guesses_cost_a_handful_of_hashes_over_restarts_and_known_and_unk
     }
     let mut app = Appliance::founded(AppConfig::default());
     let link = invite(&app, "anna", &["--role", "viewer"]);
-    let (anna, _) = enrol(&app, "anna", &link, LOGIN);
+    let (anna, told) = enrol(&app, "anna", &link, LOGIN);
+    accept(&app, "anna", text(&told, "words"));
     let socket = app.socket();
 
     // Salts of unknown names are steady and different.
@@ -312,7 +439,8 @@ fn a_stolen_database_and_a_list_with_the_right_password_open_nothing() {
     }
     let app = Appliance::founded(AppConfig::default());
     let link = invite(&app, "anna", &["--role", "viewer"]);
-    let (anna, _) = enrol(&app, "anna", &link, LOGIN);
+    let (anna, told) = enrol(&app, "anna", &link, LOGIN);
+    accept(&app, "anna", text(&told, "words"));
     let dump = superuser(&app, "SELECT encode(name, 'hex') || ' ' || encode(credential, 'hex') FROM peri.credential");
     let (_, hex) = dump.split_once(' ').expect("one login is stored");
     let stored: Vec<u8> =

@@ -3,7 +3,8 @@
 //! What does not belong: signing (proof), sending. Invariants: a counter is used once; an outcome is said once and
 //! never changes; an outcome other than an answer is repeated until a proof that carries it was answered, because the
 //! proof itself may be lost; `settled` never passes a request whose outcome this proof or an answered one does not
-//! give. [`crate::window`] is the other half; `src/web` has the same in TypeScript.
+//! give. [`crate::window`] is the other half. The page in the browser will need the same in TypeScript: `src/web/crypto`
+//! signs proofs and leaves to its caller what they say about earlier requests.
 
 use crate::proof::{Progress, Report, Seen};
 use peri_domain::limits::{PROOF_REPORTS_MAX, PROOF_WINDOW};

@@ -38,6 +38,8 @@ const CHECKSUM_LEN: usize = 4;
 
 /// Open invitations of one inviter: nobody takes more than a 64th of all.
 const OF_ONE_MAX: usize = INVITATIONS_MAX / 64;
+/// With those that were used or have ended, which are kept for a while: nobody takes more than a quarter.
+const OF_ONE_KEPT_MAX: usize = INVITATIONS_MAX / 4;
 
 /// The secret of an invitation, on the inviter's and the invited one's side; wiped on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -144,7 +146,10 @@ pub enum InviteError {
     #[error("an invitation ends within {} days from now", INVITATION_MAX.as_secs() / 86_400)]
     Length,
     /// Too many of one inviter.
-    #[error("{OF_ONE_MAX} invitations of yours are open; withdraw some, or wait until some have ended")]
+    #[error(
+        "you have {OF_ONE_MAX} open invitations, or {OF_ONE_KEPT_MAX} with those that were used or ended lately; withdraw \
+         some, or let another administrator invite"
+    )]
     Yours,
     /// Too many.
     #[error("{INVITATIONS_MAX} invitations are kept; wait until some have ended")]
@@ -165,7 +170,11 @@ struct Entry {
 
 /// The server's side. Make the changed entry ([`Invitations::entry`]) durable before answering.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Invitations(BTreeMap<InvitationId, Entry>);
+pub struct Invitations {
+    all: BTreeMap<InvitationId, Entry>,
+    /// Which of them enrolled a key.
+    by_key: BTreeMap<Fingerprint, InvitationId>,
+}
 
 impl Invitation {
     /// A new one, in the inviting client.
@@ -248,21 +257,23 @@ impl Invitations {
     /// [`InviteError::Exists`], [`InviteError::Length`], [`InviteError::Yours`], [`InviteError::Full`].
     pub fn offer(&mut self, offer: Offer, by: Fingerprint, now: UtcNanos) -> Result<(), InviteError> {
         // What ended longer ago than an invitation may last gives no better error than an unknown one.
-        self.0.retain(|_, entry| now.saturating_since(entry.offer.not_after) <= INVITATION_MAX);
-        if self.0.contains_key(&offer.id) {
+        self.all.retain(|_, entry| now.saturating_since(entry.offer.not_after) <= INVITATION_MAX);
+        self.by_key.retain(|_, id| self.all.contains_key(id));
+        if self.all.contains_key(&offer.id) {
             return Err(InviteError::Exists);
         }
         if offer.not_after <= now || offer.not_after.saturating_since(now) > INVITATION_MAX {
             return Err(InviteError::Length);
         }
-        if self.0.len() >= INVITATIONS_MAX {
+        if self.all.len() >= INVITATIONS_MAX {
             return Err(InviteError::Full);
         }
-        let open = |entry: &&Entry| entry.by == by && entry.key.is_none() && now < entry.offer.not_after;
-        if self.0.values().filter(open).count() >= OF_ONE_MAX {
+        let his: Vec<&Entry> = self.all.values().filter(|entry| entry.by == by).collect();
+        let open = his.iter().filter(|entry| entry.key.is_none() && now < entry.offer.not_after).count();
+        if open >= OF_ONE_MAX || his.len() >= OF_ONE_KEPT_MAX {
             return Err(InviteError::Yours);
         }
-        self.0.insert(offer.id, Entry { offer, by, key: None });
+        self.all.insert(offer.id, Entry { offer, by, key: None });
         Ok(())
     }
 
@@ -271,7 +282,7 @@ impl Invitations {
     /// # Errors
     /// [`InviteError`]; nothing has changed then.
     pub fn redeem(&mut self, vm: VmId, redemption: &Redemption, now: UtcNanos) -> Result<Enrolled, InviteError> {
-        let entry = self.0.get_mut(&redemption.id).ok_or(InviteError::Unknown)?;
+        let entry = self.all.get_mut(&redemption.id).ok_or(InviteError::Unknown)?;
         let fingerprint = redemption.key.fingerprint();
         let message = message(vm, redemption.id, fingerprint);
         // Signatures first: whoever has not the secret learns nothing about the invitation.
@@ -296,48 +307,59 @@ impl Invitations {
             None => {}
         }
         entry.key = Some(redemption.key.clone());
+        self.by_key.insert(fingerprint, redemption.id);
         Ok(Enrolled { account, fingerprint, first: true })
+    }
+
+    /// Whether this is an unused invitation of his, which he may take back.
+    #[must_use]
+    pub fn is_unused(&self, id: InvitationId, by: Fingerprint) -> bool {
+        self.all.get(&id).is_some_and(|entry| entry.by == by && entry.key.is_none())
     }
 
     /// The inviter takes an unused invitation back. `false` when he has none.
     pub fn withdraw(&mut self, id: InvitationId, by: Fingerprint) -> bool {
-        let unused = self.0.get(&id).is_some_and(|entry| entry.by == by && entry.key.is_none());
-        unused && self.0.remove(&id).is_some()
+        self.is_unused(id, by) && self.all.remove(&id).is_some()
     }
 
     /// What became of an invitation, for whoever made it: the offer, and the key that was enrolled.
     #[must_use]
     pub fn of(&self, id: InvitationId, by: Fingerprint) -> Option<(&Offer, Option<&UserPublic>)> {
-        let entry = self.0.get(&id).filter(|entry| entry.by == by)?;
+        let entry = self.all.get(&id).filter(|entry| entry.by == by)?;
         Some((&entry.offer, entry.key.as_ref()))
     }
 
     /// The offer of an invitation.
     #[must_use]
     pub fn offer_of(&self, id: InvitationId) -> Option<Offer> {
-        self.0.get(&id).map(|entry| entry.offer)
+        self.all.get(&id).map(|entry| entry.offer)
     }
 
-    /// A key that an invitation enrolled, and for which account.
+    /// A key that an invitation enrolled, and by which offer.
     #[must_use]
-    pub fn enrolled(&self, key: Fingerprint) -> Option<(&UserPublic, AccountId)> {
-        let mut enrolled = self.0.values().filter_map(|entry| Some((entry.key.as_ref()?, entry.offer.account)));
-        enrolled.find(|(public, _)| public.fingerprint() == key)
+    pub fn enrolled(&self, key: Fingerprint) -> Option<(&UserPublic, Offer)> {
+        let entry = self.all.get(self.by_key.get(&key)?)?;
+        Some((entry.key.as_ref()?, entry.offer))
     }
 
     /// The canonical bytes of one, to be kept.
     #[must_use]
     pub fn entry(&self, id: InvitationId) -> Option<Vec<u8>> {
-        self.0.get(&id).map(canonical::encode)
+        self.all.get(&id).map(canonical::encode)
     }
 
-    /// Takes back what [`Invitations::entry`] gave.
+    /// Takes back what [`Invitations::entry`] gave: at a start, or where a change could not be made durable.
     ///
     /// # Errors
     /// [`CanonicalError`].
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), CanonicalError> {
         let entry: Entry = canonical::decode("stored invitation", bytes)?;
-        self.0.insert(entry.offer.id, entry);
+        let id = entry.offer.id;
+        self.by_key.retain(|_, of| *of != id);
+        if let Some(key) = &entry.key {
+            self.by_key.insert(key.fingerprint(), id);
+        }
+        self.all.insert(id, entry);
         Ok(())
     }
 }
@@ -375,7 +397,8 @@ mod tests {
         server.restore(&kept).unwrap();
         assert_eq!(server.of(made.id(), BOSS).unwrap().1, Some(invited.public()));
         assert_eq!(server.of(made.id(), invited.fingerprint()), None, "the inviter alone is told");
-        assert_eq!(server.enrolled(invited.fingerprint()), Some((invited.public(), ACCOUNT)));
+        let found = server.enrolled(invited.fingerprint()).map(|(key, offer)| (key, offer.account));
+        assert_eq!(found, Some((invited.public(), ACCOUNT)));
         assert_eq!(server.enrolled(thief.fingerprint()), None);
         assert_eq!(server.redeem(VM, &redemption, at(500)), Ok(Enrolled { first: false, ..enrolled }));
         let second = server.redeem(VM, &read.redeem(&mut rng::system(), VM, &thief), at(99));
@@ -444,5 +467,28 @@ mod tests {
             Ok(()),
             "the first have ended"
         );
+        // Whoever uses up his own invitations does not take the room of others either.
+        let mut server = Invitations::default();
+        let pair = KeyPair::generate(&mut rng::system());
+        let mut taken = 0;
+        while taken <= INVITATIONS_MAX {
+            let made = Invitation::generate(&mut rng::system());
+            if server.offer(made.offer(ACCOUNT, at(100)), BOSS, at(0)).is_err() {
+                break;
+            }
+            if taken % OF_ONE_MAX == 0 {
+                server.redeem(VM, &made.redeem(&mut rng::system(), VM, &pair), at(0)).unwrap();
+            } else {
+                // As if it had been used: what is kept of it counts the same.
+                let mut entry = server.all.get(&made.id()).unwrap().clone();
+                entry.key = Some(pair.public().clone());
+                server.all.insert(made.id(), entry);
+            }
+            taken += 1;
+        }
+        assert_eq!(taken, OF_ONE_KEPT_MAX);
+        assert_eq!(server.offer(offer(), BOSS, at(0)), Err(InviteError::Yours));
+        assert_eq!(server.offer(offer(), Fingerprint([9; 32]), at(0)), Ok(()));
+        assert_eq!(server.enrolled(pair.fingerprint()).map(|(_, offer)| offer.account), Some(ACCOUNT));
     }
 }

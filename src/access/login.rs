@@ -110,7 +110,8 @@ pub struct Credential {
     /// Rounds and salt of the password.
     #[n(1)]
     pub parameters: PasswordParameters,
-    /// Password and device secret.
+    /// Password and device secret of the one device that set the login last. From another device of the person neither
+    /// lane nor password fits, until it sets the login in turn.
     #[n(2)]
     pub password: Way,
     /// Recovery code; `None` once spent, until the person prints the next.
@@ -287,6 +288,14 @@ impl Door {
         Ok(credentials.find(&ask.name).map_or(unknown, |credential| credential.parameters))
     }
 
+    /// Whether the request comes from a device or a sheet that is known: it has a lane of its own.
+    #[must_use]
+    pub fn knows(request: &LoginRequest, credentials: &impl Credentials) -> bool {
+        let way = credentials.find(&request.name).and_then(|credential| credential.way(request.means));
+        let lane = LaneKey::from_bytes(request.lane_key).commit();
+        way.is_some_and(|way| bool::from(way.lane.0.ct_eq(&lane.0)))
+    }
+
     /// Reserves the attempt. No hash is computed here.
     ///
     /// # Errors
@@ -302,9 +311,9 @@ impl Door {
         check_name(&request.name)?;
         let way = credentials.find(&request.name).and_then(|credential| credential.way(request.means));
         let lane = LaneKey::from_bytes(request.lane_key).commit();
-        let proven = way.is_some_and(|way| bool::from(way.lane.0.ct_eq(&lane.0)));
         let stranger = Attempt::Stranger { name: &request.name, source };
-        let ticket = attempts.reserve(if proven { Attempt::Known(lane) } else { stranger }, now)?;
+        let known = Self::knows(request, credentials);
+        let ticket = attempts.reserve(if known { Attempt::Known(lane) } else { stranger }, now)?;
         Ok(Pending {
             ticket,
             name: request.name.clone(),

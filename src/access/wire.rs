@@ -59,7 +59,7 @@ pub enum Ask {
     /// A login; answered by [`LoggedInPage`].
     #[n(6)]
     Login(#[n(0)] LoginRequest),
-    /// Sets the login of an account; answered by CBOR null.
+    /// Sets the login of an account; answered by the empty array (CBOR 0x80).
     #[n(7)]
     Set(#[n(0)] SignedSetting),
     /// Redeems an invitation; answered by [`RedeemedPage`].
@@ -90,16 +90,18 @@ pub enum Method {
     /// Body [`LedgerBody`], answer [`LedgerPage`]. Auditors and custodians.
     #[n(5)]
     Ledger,
-    /// Empty body (CBOR null), answer CBOR null: the session ends.
+    /// Body the empty array (CBOR 0x80; not looked at), answer the same: the session ends.
     #[n(6)]
     Logout,
-    /// Body [`crate::invite::Offer`], answer CBOR null: invites somebody. Whoever is in office; it gives no right.
+    /// Body [`crate::invite::Offer`], answer the empty array: invites somebody. Administrators, and the seats of custodians;
+    /// it gives no right.
     #[n(7)]
     Offer,
-    /// Body [`InvitationBody`], answer [`InvitationPage`]: what became of an invitation of one's own.
+    /// Body [`InvitationBody`], answer [`InvitationPage`]: what became of an invitation of one's own. As [`Method::Offer`].
     #[n(8)]
     Invitation,
-    /// Body [`InvitationBody`], answer CBOR null: takes an unused invitation back.
+    /// Body [`InvitationBody`], answer the empty array: takes an unused invitation of one's own back. As
+    /// [`Method::Offer`].
     #[n(9)]
     Withdraw,
 }

@@ -124,6 +124,8 @@ struct Scribe {
     next_token: u64,
     talks: sessions::Talks,
     entrance: door::Entrance,
+    /// Portals so far.
+    portals: u64,
     index: Index,
     recovery: recover::Recovery,
     quotas: quota::Quotas,
@@ -189,6 +191,7 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         next_token: RECORDERS,
         talks,
         entrance,
+        portals: 0,
         index: Index::from_files(&store)?,
         recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),
         quotas: quota::Quotas::default(),
@@ -294,6 +297,7 @@ impl Scribe {
                 let link = PortalLink::new(fd);
                 self.poller.add(&link, PORTAL, Interest::Read)?;
                 self.portal = Some(link);
+                self.portals += 1;
                 self.waiting.clear();
                 self.followers.clear();
             }
@@ -380,7 +384,7 @@ impl Scribe {
         if self.books.is_some() {
             self.read_files();
             self.open_entrance();
-            self.forget_removed();
+            self.follow_roster();
         }
         if self.compare_due {
             self.compare_database();

@@ -49,6 +49,9 @@ pub enum ConnError {
     /// It answered before and does no longer.
     #[error("the connection to the appliance broke: {0}; try again, nothing was changed halfway")]
     Broken(#[from] std::io::Error),
+    /// The question may have arrived, its answer did not; the text says what that means.
+    #[error("the connection to the appliance broke before its answer came: {0}")]
+    AnswerLost(String),
     /// It speaks, but not our protocol.
     #[error("the appliance's answer is not understood ({0}); are client and appliance of the same version?")]
     Protocol(String),
@@ -77,7 +80,9 @@ impl ConnError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 3,
-            Self::Unreachable { .. } | Self::Broken(_) | Self::Protocol(_) | Self::Channel(_) => 4,
+            Self::Unreachable { .. } | Self::Broken(_) | Self::AnswerLost(_) | Self::Protocol(_) | Self::Channel(_) => {
+                4
+            }
             Self::Forged | Self::Copied => 5,
         }
     }

@@ -156,7 +156,10 @@ impl Context {
     }
 
     /// The roster that follows from the statements seen last; `None` before there is an appliance or a statement.
-    fn roster_seen_last(&self) -> Result<Option<Verified<Roster>>, Error> {
+    ///
+    /// # Errors
+    /// File errors of the home.
+    pub(crate) fn roster_seen_last(&self) -> Result<Option<Verified<Roster>>, Error> {
         let statements = self.statements()?;
         let Some(profile) = Profile::load(&self.vault).ok().filter(|_| !statements.is_empty()) else { return Ok(None) };
         let history: Vec<&[u8]> = statements.iter().map(|statement| statement.as_slice()).collect();

@@ -27,6 +27,7 @@ pub mod sheet;
 pub mod times;
 pub mod ui;
 pub mod vault;
+pub mod whose;
 
 #[cfg(test)]
 mod testkit;

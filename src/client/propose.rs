@@ -7,7 +7,7 @@
 use crate::context::{Context, Known, Session};
 use crate::exit::Error;
 use crate::ui::Report;
-use crate::{conn, files, times};
+use crate::{conn, files, times, whose};
 use clap::Args;
 use peri_domain::Nonce;
 use peri_domain::limits::STATEMENT_MAX;
@@ -80,7 +80,11 @@ pub(crate) fn finish(
     if let Some(path) = output {
         files::write(path, &bytes, 0o644)?;
     }
+    // Ten words of every key in it: those who sign compare them with whoever should hold the key.
+    let keys = whose::of(&statement.proposal().body, Some(&*known.roster));
+    let what = format!("{}{}", statement.describe(), whose::lines(&keys));
     let mut document = json!({
+        "keys": whose::document(&keys),
         "id": statement.hash(),
         "nonce": statement.proposal().nonce,
         "what": statement.describe(),
@@ -93,7 +97,7 @@ pub(crate) fn finish(
         (None, _) if !never => {
             session.conn.submit(&bytes)?;
             document["submitted"] = json!(true);
-            Ok(Report::new(format!("accepted: {}", statement.describe()), document))
+            Ok(Report::new(format!("accepted: {what}"), document))
         }
         (Some(why), None) => Err(Error::Signatures(format!("{why}; write it with -o FILE and let the others sign"))),
         (Some(why), Some(_)) if insist => Err(Error::Signatures(why)),
@@ -103,8 +107,7 @@ pub(crate) fn finish(
             document["missing"] = json!(why);
             let next = why.map_or(String::new(), |why| format!("\nnot yet submitted: {why}"));
             let text = format!(
-                "proposed: {}{next}\nwritten to {}; the next signer runs: peri proposal sign {} --sign-as NAME",
-                statement.describe(),
+                "proposed: {what}{next}\nwritten to {}; the next signer runs: peri proposal sign {} --sign-as NAME",
                 path.display(),
                 path.display()
             );

@@ -96,6 +96,10 @@ fn furnished() -> (Site, CameraId) {
     let added = home.must(&format!("{add} --plain-exception --sign-as one -o @camera"));
     assert_eq!(added.json["submitted"], false);
     assert!(home.must("proposal show @camera").text.contains("gate"));
+    let request = home.must("key list").json["keys"][0].clone();
+    assert_eq!(request["key"], "boss");
+    let shown = home.must("roster show");
+    assert!(shown.text.contains(request["words"].as_str().unwrap()), "{}", shown.text);
     home.must("proposal sign @camera --sign-as two --submit");
     let camera = added.json["camera"].as_str().unwrap().parse().unwrap();
     home.must("camera register gate --sign-as one --sign-as two");
@@ -215,7 +219,11 @@ fn a_post_opens_for_each_of_its_members_and_no_later_epoch_for_who_left() {
         .must("grant new --to desk --cameras gate --rights export --from -1d --until +1d --sign-as one --sign-as two");
     let starts = now() - Duration::from_secs(60);
     site.appliance.record(camera, 1, starts, &footage(1), true);
-    anna.must("post change desk --members bert -o @desk2");
+    // Whoever leaves, and whoever only signs, does not make the key.
+    anna.fails("post change desk --members bert -o @desk2", 2, "a member makes the key");
+    let mut seat = alone(&mut site, "one");
+    seat.fails("post change desk --members bert -o @desk2", 2, "a member makes the key");
+    bert.must("post change desk --members bert -o @desk2");
     site.home.must("proposal sign @desk2 --sign-as one");
     site.home.must("proposal sign @desk2 --sign-as two --submit");
     site.appliance.record(camera, 2, starts + Duration::from_secs(1), &footage(1), true);

@@ -297,11 +297,20 @@ impl Vault {
     ///
     /// # Errors
     /// As [`Vault::key`].
-    pub fn renew_code(&self, name: &str, pair: &KeyPair) -> Result<RecoveryCode, VaultError> {
-        let code = RecoveryCode::generate(&mut rng::system());
+    pub fn renew_code(&self, name: &str, pair: &KeyPair, code: &RecoveryCode) -> Result<KeyFile, VaultError> {
         let file = KeyFile { recovery: code.wrap(&mut rng::system(), pair), ..self.key(name)? };
         self.store(name, &file)?;
-        Ok(code)
+        Ok(file)
+    }
+
+    /// Corrects what a key is for, once the roster has said it.
+    ///
+    /// # Errors
+    /// As [`Vault::key`].
+    pub fn set_kind(&self, name: &str, kind: KeyKind) -> Result<KeyFile, VaultError> {
+        let file = KeyFile { kind, ..self.key(name)? };
+        self.store(name, &file)?;
+        Ok(file)
     }
 
     /// Names of all keys, sorted.
@@ -352,17 +361,25 @@ impl Vault {
         same_key(name, &file, pair)
     }
 
-    /// Opens a key with its recovery code and locks it anew under a password and this home's device secret.
+    /// Opens a key with its recovery code and locks it anew, under a password with this home's device secret and under the
+    /// `next` code, in one write: a code that was typed in somewhere is worth nothing with this file any more.
     ///
     /// # Errors
     /// [`VaultError::Code`], [`VaultError::Locked`].
-    pub fn recover(&self, name: &str, code: &str, password: &str) -> Result<KeyFile, VaultError> {
+    pub fn recover(
+        &self,
+        name: &str,
+        code: &str,
+        password: &str,
+        next: &RecoveryCode,
+    ) -> Result<(KeyFile, KeyPair), VaultError> {
         let file = self.key(name)?;
         let code = RecoveryCode::parse(code).map_err(VaultError::Code)?;
         let locked = |source| VaultError::Locked { name: name.to_owned(), source };
         let pair = open_with_recovery(&file.recovery, &code).map_err(locked)?;
         let pair = same_key(name, &file, pair)?;
-        self.relock(name, file, &pair, password)
+        let file = KeyFile { recovery: next.wrap(&mut rng::system(), &pair), ..file };
+        Ok((self.relock(name, file, &pair, password)?, pair))
     }
 
     /// Locks a key under a new password.

@@ -185,6 +185,8 @@ entry_types! {
     KeyEnrolled = 0x0010, "key_enrolled";
     /// A used invitation was used again for another key: somebody read the link.
     InvitationMisused = 0x0011, "invitation_misused";
+    /// An unused invitation was taken back.
+    InvitationWithdrawn = 0x0012, "invitation_withdrawn";
 
     /// Hours that the VM ran.
     VmHours = 0x0101, "vm_hours";

@@ -7,7 +7,7 @@ use crate::shares::OpenedShare;
 use hpke::{Deserializable, Kem, OpModeR, aead::AesGcm256, kdf::HkdfSha384, kem::MlKem1024P384};
 use peri_domain::{AccountId, Fingerprint, Nonce};
 use peri_seal::keys::KeyPair;
-use peri_seal::record::{EpochContext, EpochId};
+use peri_seal::record::{EpochContext, EpochId, SUITE};
 use peri_seal::secret::{EpochSecret, SECRET_LEN, XSecret};
 use peri_seal::wrap::{ENC_LEN, Share, Wrap, WrapKind, wrap_info, x_info};
 use zeroize::Zeroizing;
@@ -31,8 +31,16 @@ pub enum WrapOpenError {
         /// What is there.
         found: WrapKind,
     },
+    /// Sealed with other algorithms.
+    #[error("the wrap for {recipient} is of suite {found}, this version knows {SUITE}; update the older side")]
+    Suite {
+        /// Whose wrap.
+        recipient: Fingerprint,
+        /// Its suite.
+        found: u16,
+    },
     /// A form that no wrap of this epoch has.
-    #[error("a wrap for {recipient} with this suite, index or length is none of epoch {epoch:?}")]
+    #[error("a wrap for {recipient} with this index or length is none of epoch {epoch:?}: it was changed or damaged")]
     Form {
         /// Whose wrap.
         recipient: Fingerprint,
@@ -128,6 +136,9 @@ fn open(
     if recipient != fingerprint {
         return Err(WrapOpenError::NotRecipient { recipient, own: fingerprint });
     }
+    if wrap.suite != SUITE {
+        return Err(WrapOpenError::Suite { recipient, found: wrap.suite });
+    }
     if !wrap.fits(context) {
         return Err(WrapOpenError::Form { recipient, epoch });
     }
@@ -190,6 +201,22 @@ mod tests {
             bad.sealed[at] ^= 1;
             assert!(matches!(open_wrap(&user, &context, &bad), Err(WrapOpenError::Sealed { .. })), "flipped byte {at}");
         }
+    }
+
+    #[test]
+    fn a_wrap_of_an_unknown_suite_names_both_suites_and_the_remedy() {
+        let mut rng = Rng::new("suite");
+        let user = KeyPair::generate(&mut rng);
+        let (e, x) = (EpochSecret::generate(&mut rng), XSecret::generate(&mut rng));
+        let context = context(&e, &x, 2, 3);
+        let wrap = Wrap { suite: 2, ..wrap_epoch(&mut rng, &e, &context, user.public()).unwrap() };
+        let Err(error) = open_wrap(&user, &context, &wrap) else { panic!("a wrap of suite 2 opened") };
+        assert_eq!(error, WrapOpenError::Suite { recipient: user.fingerprint(), found: 2 });
+        let told = error.to_string();
+        assert!(told.contains("suite 2, this version knows 1; update the older side"), "{told}");
+        // Of another length it is another thing.
+        let cut = Wrap { suite: SUITE, sealed: wrap.sealed[1..].to_vec(), ..wrap };
+        assert!(matches!(open_wrap(&user, &context, &cut), Err(WrapOpenError::Form { .. })));
     }
 
     #[test]

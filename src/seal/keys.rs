@@ -331,8 +331,10 @@ impl<'b, C> Decode<'b, C> for UserPublic {
             return Err(minicbor::decode::Error::message("a public key set is an array of three").at(at));
         }
         let at = d.position();
-        if d.u16()? != KEY_SUITE {
-            return Err(minicbor::decode::Error::message("unknown key suite; this version knows 1").at(at));
+        let found = d.u16()?;
+        if found != KEY_SUITE {
+            let why = format!("key suite {found} is unknown, this version knows {KEY_SUITE}; update the older side");
+            return Err(minicbor::decode::Error::message(why).at(at));
         }
         let hpke = exactly(d, "an HPKE public key has 1,665 bytes")?;
         let sign = exactly(d, "a verifying key has 49 bytes")?;
@@ -362,6 +364,15 @@ mod tests {
         let again = KeyPair::from_secret_bytes(&pair.to_secret_bytes()).unwrap();
         assert_eq!(again.public(), pair.public());
         assert_eq!(again.fingerprint(), pair.public().fingerprint());
+    }
+
+    #[test]
+    fn a_key_set_of_an_unknown_suite_names_both_suites_and_the_remedy() {
+        let mut bytes = KeyPair::generate(&mut rng::system()).public().to_bytes();
+        assert_eq!(bytes[..2], [0x83, 1], "an array of three, suite 1");
+        bytes[1] = 2;
+        let told = UserPublic::from_bytes(&bytes).unwrap_err().to_string();
+        assert!(told.contains("key suite 2 is unknown, this version knows 1; update the older side"), "{told}");
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub struct EpochRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// Written by a version with other algorithms.
-    #[error("epoch {epoch} of camera {camera} uses suite {found}, this version knows suite {SUITE}: upgrade")]
+    #[error("epoch {epoch} of camera {camera} is of suite {found}, this version knows {SUITE}; update the older side")]
     Suite {
         /// Camera of the record.
         camera: CameraId,

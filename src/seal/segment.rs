@@ -11,7 +11,7 @@
 //! the whole file without a gap, also over a change of run, so that a cut anywhere but at the end shows.
 
 use crate::canonical::{self, CanonicalError};
-use crate::record::{EpochRecord, RECORD_LEN_MAX, RecordError, WRAPS_MAX};
+use crate::record::{EpochRecord, RECORD_LEN_MAX, RecordError, SUITE, WRAPS_MAX};
 use crate::wrap::{TAG_LEN, WRAP_LEN_MAX, Wrap};
 use peri_domain::limits::FRAGMENT_BYTES_MAX;
 use peri_domain::{Fingerprint, MediaDuration, UtcNanos};
@@ -76,6 +76,14 @@ pub enum HeadError {
         /// Whose wrap.
         recipient: Fingerprint,
     },
+    /// A wrap with other algorithms.
+    #[error("the wrap for {recipient} is of suite {found}, this version knows {SUITE}; update the older side")]
+    WrapSuite {
+        /// Whose wrap.
+        recipient: Fingerprint,
+        /// Its suite.
+        found: u16,
+    },
     /// A section that does not decode.
     #[error(transparent)]
     Encoding(#[from] CanonicalError),
@@ -102,8 +110,8 @@ pub struct Head {
 /// Writes a head.
 ///
 /// # Errors
-/// [`HeadError::Record`] or [`HeadError::Wrap`] when record and wraps do not fit: what could not be parsed is not
-/// written.
+/// [`HeadError::Record`], [`HeadError::Wrap`] or [`HeadError::WrapSuite`] when record and wraps do not fit: what could
+/// not be parsed is not written.
 pub fn encode_head(record: &EpochRecord, wraps: &[Wrap]) -> Result<Vec<u8>, HeadError> {
     check_head(record, wraps)?;
     let wraps = canonical::encode(&wraps);
@@ -139,8 +147,11 @@ pub fn parse_head(bytes: &[u8]) -> Result<Head, HeadError> {
 
 fn check_head(record: &EpochRecord, wraps: &[Wrap]) -> Result<(), HeadError> {
     record.context.validate()?;
-    if let Some(wrap) = wraps.iter().find(|wrap| !wrap.fits(&record.context)) {
-        return Err(HeadError::Wrap { recipient: wrap.recipient });
+    if let Some(&Wrap { recipient, suite, .. }) = wraps.iter().find(|wrap| !wrap.fits(&record.context)) {
+        return Err(match suite {
+            SUITE => HeadError::Wrap { recipient },
+            found => HeadError::WrapSuite { recipient, found },
+        });
     }
     Ok(record.verify_wraps(wraps)?)
 }
@@ -458,6 +469,9 @@ pub(crate) mod tests {
         let mut wraps = head.wraps.clone();
         wraps[0].sealed.pop();
         assert!(matches!(encode_head(&head.record, &wraps), Err(HeadError::Wrap { .. })));
+        wraps[0].suite = 2;
+        let told = encode_head(&head.record, &wraps).unwrap_err().to_string();
+        assert!(told.contains("suite 2, this version knows 1; update the older side"), "{told}");
     }
 
     #[test]

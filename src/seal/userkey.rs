@@ -99,9 +99,13 @@ pub enum Method {
 }
 
 /// The stored form. Canonical CBOR `[version, fingerprint, method, sealed]`.
+///
+/// The format number is also the suite: format 1 is PBKDF2-HMAC-SHA-512 (password) or none (code), HKDF-SHA-512 and
+/// AES-256-GCM around the private halves of a key set of suite 1. Other algorithms, or key sets of another suite, get
+/// another number, and it is authenticated with the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct WrappedUserKey {
-    /// Format, 1.
+    /// Format and suite, 1.
     #[n(0)]
     pub version: u16,
     /// Fingerprint of the key set inside.
@@ -127,8 +131,8 @@ pub enum UserKeyError {
         /// Rounds in the wrap.
         found: u32,
     },
-    /// Written by a later version.
-    #[error("a stored key of format {found}, this version knows {VERSION}: upgrade")]
+    /// Written by another version, with other algorithms.
+    #[error("format {found} of a stored key is unknown, this version knows {VERSION}; update the older side")]
     Version {
         /// Its format.
         found: u16,
@@ -435,8 +439,17 @@ mod tests {
             wrapped.method = Method::Password(PasswordParameters { rounds, salt: [2; 32] });
             assert!(matches!(WrappedUserKey::from_bytes(&wrapped.to_bytes()), Err(UserKeyError::Rounds { .. })));
         }
+    }
+
+    #[test]
+    fn a_stored_key_of_an_unknown_format_names_both_formats_and_the_remedy() {
+        let pair = KeyPair::generate(&mut rng::system());
+        let mut wrapped = RecoveryCode([3; 16]).wrap(&mut rng::system(), &pair);
         wrapped.version = 2;
-        assert!(matches!(WrappedUserKey::from_bytes(&wrapped.to_bytes()), Err(UserKeyError::Version { found: 2 })));
+        let error = WrappedUserKey::from_bytes(&wrapped.to_bytes()).unwrap_err();
+        assert!(matches!(error, UserKeyError::Version { found: 2 }));
+        let told = error.to_string();
+        assert!(told.contains("format 2") && told.contains("knows 1; update the older side"), "{told}");
     }
 
     #[test]

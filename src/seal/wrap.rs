@@ -127,7 +127,8 @@ impl Wrap {
         hash("wrap-hash", &[&canonical::encode(self)])
     }
 
-    /// Whether suite, index and length fit the kind and the context's k and n.
+    /// Whether suite, index and length fit the kind and the context's k and n. Readers name an unknown suite by itself, so
+    /// that a wrap of a later version is not called damaged.
     #[must_use]
     pub fn fits(&self, context: &EpochContext) -> bool {
         self.suite == SUITE

@@ -4,7 +4,7 @@
 //! the caller answers only then.
 
 use crate::db::{Db, DbError};
-use peri_domain::{AccountId, Hash, UtcNanos};
+use peri_domain::{AccountId, Fingerprint, Hash, UtcNanos};
 
 /// Rows read at once.
 const PAGE: i32 = 1024;
@@ -18,6 +18,29 @@ pub enum Set {
     Taken,
     /// A newer setting stands: this one was held back or is a copy.
     Old,
+}
+
+/// A login to be set.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLogin<'a> {
+    /// The key that signed it.
+    pub signer: Fingerprint,
+    /// Keyed digest of its name.
+    pub name: Hash,
+    /// Whose.
+    pub account: AccountId,
+    /// When the client made it.
+    pub issued: UtcNanos,
+    /// Canonical bytes.
+    pub credential: &'a [u8],
+}
+
+fn set_of(rows: &[postgres::Row]) -> Result<Set, DbError> {
+    match rows.first().ok_or(DbError::Row("credential"))?.get::<_, i16>(0) {
+        0 => Ok(Set::Done),
+        1 => Ok(Set::Taken),
+        _ => Ok(Set::Old),
+    }
 }
 
 /// Failures of one subject.
@@ -41,34 +64,62 @@ impl Db {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
-    /// The login of an account, with the digest of its name.
+    /// The login of an account, with the time at which it was made.
     ///
     /// # Errors
     /// [`DbError`].
-    pub fn credential_of(&mut self, account: AccountId) -> Result<Option<(Hash, Vec<u8>)>, DbError> {
+    pub fn credential_of(&mut self, account: AccountId) -> Result<Option<(UtcNanos, Vec<u8>)>, DbError> {
         let rows = self.call("SELECT * FROM peri_api.credential_of($1)", &[&account.as_bytes().as_slice()])?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some((Hash::from_slice(row.get(0)).ok_or(DbError::Row("credential"))?, row.get(1))))
+        Ok(rows.first().map(|row| (UtcNanos(row.get(0)), row.get(1))))
     }
 
-    /// Sets the login of an account.
+    /// Sets the login of an account by its key in office; what waited for that key is gone then.
     ///
     /// # Errors
     /// [`DbError`].
-    pub fn set_credential(
-        &mut self,
-        name: Hash,
-        account: AccountId,
-        issued: UtcNanos,
-        credential: &[u8],
-    ) -> Result<Set, DbError> {
-        let (name, account) = (name.as_bytes().as_slice(), account.as_bytes().as_slice());
-        let sql = "SELECT peri_api.credential_set($1, $2, $3, $4)";
-        match self.call(sql, &[&name, &account, &issued.0, &credential])?[0].get::<_, i16>(0) {
-            0 => Ok(Set::Done),
-            1 => Ok(Set::Taken),
-            _ => Ok(Set::Old),
+    pub fn set_credential(&mut self, login: &NewLogin<'_>) -> Result<Set, DbError> {
+        let NewLogin { signer, name, account, issued, credential } = login;
+        let (signer, name, account) = (signer.as_bytes(), name.as_bytes().as_slice(), account.as_bytes().as_slice());
+        let sql = "SELECT peri_api.credential_set($1, $2, $3, $4, $5)";
+        set_of(&self.call(sql, &[&signer.as_slice(), &name, &account, &issued.0, credential])?)
+    }
+
+    /// Keeps a login that counts once its key is in office, until `kept`.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn keep_credential(&mut self, login: &NewLogin<'_>, kept: UtcNanos, now: UtcNanos) -> Result<Set, DbError> {
+        let NewLogin { signer, name, account, issued, credential } = login;
+        let (signer, name, account) = (signer.as_bytes(), name.as_bytes().as_slice(), account.as_bytes().as_slice());
+        let sql = "SELECT peri_api.credential_keep($1, $2, $3, $4, $5, $6, $7)";
+        set_of(&self.call(sql, &[&signer.as_slice(), &name, &account, &issued.0, credential, &kept.0, &now.0])?)
+    }
+
+    /// Keys whose logins wait, with the accounts that these are for.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn waiting_credentials(&mut self) -> Result<Vec<(Fingerprint, AccountId)>, DbError> {
+        let mut all = Vec::new();
+        let mut after: Vec<u8> = Vec::new();
+        loop {
+            let rows = self.call("SELECT * FROM peri_api.credentials_waiting($1, $2)", &[&after, &PAGE])?;
+            let Some(last) = rows.last() else { return Ok(all) };
+            after = last.get(0);
+            for row in &rows {
+                let (signer, account) = (Fingerprint::from_slice(row.get(0)), AccountId::from_slice(row.get(1)));
+                all.push(signer.zip(account).ok_or(DbError::Row("waiting credential"))?);
+            }
         }
+    }
+
+    /// The login that waited for this key stands. `None`: nothing waited.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn stand_credential(&mut self, signer: Fingerprint) -> Result<Option<Set>, DbError> {
+        let rows = self.call("SELECT peri_api.credential_stands($1)", &[&signer.as_bytes().as_slice()])?;
+        Ok(Some(set_of(&rows)?).filter(|set| *set != Set::Old))
     }
 
     /// Replaces a login by what is left of it, if it is still `before`; whether it was.
@@ -159,23 +210,61 @@ mod tests {
         let mut db = cluster.db("test");
         let (anna, bert) = (AccountId([1; 16]), AccountId([2; 16]));
         let (one, two) = (Hash([1; 32]), Hash([2; 32]));
+        fn login(name: Hash, account: AccountId, issued: i64, credential: &[u8]) -> NewLogin<'_> {
+            let signer = Fingerprint([account.0[0]; 32]);
+            NewLogin { signer, name, account, issued: UtcNanos(issued), credential }
+        }
         assert_eq!(db.credential(one).unwrap(), None);
-        assert_eq!(db.set_credential(one, anna, UtcNanos(10), b"first").unwrap(), Set::Done);
-        assert_eq!(db.set_credential(one, bert, UtcNanos(20), b"his").unwrap(), Set::Taken);
-        assert_eq!(db.set_credential(one, anna, UtcNanos(10), b"copy").unwrap(), Set::Old);
-        assert_eq!(db.set_credential(two, anna, UtcNanos(11), b"second").unwrap(), Set::Done);
+        assert_eq!(db.set_credential(&login(one, anna, 10, b"first")).unwrap(), Set::Done);
+        assert_eq!(db.set_credential(&login(one, bert, 20, b"his")).unwrap(), Set::Taken);
+        assert_eq!(db.set_credential(&login(one, anna, 10, b"copy")).unwrap(), Set::Old);
+        assert_eq!(db.set_credential(&login(two, anna, 11, b"second")).unwrap(), Set::Done);
         assert_eq!((db.credential(one).unwrap(), db.credential(two).unwrap()), (None, Some(b"second".to_vec())));
-        assert_eq!(db.credential_of(anna).unwrap(), Some((two, b"second".to_vec())));
-        assert_eq!(db.set_credential(one, bert, UtcNanos(1), b"his").unwrap(), Set::Done);
+        assert_eq!(db.credential_of(anna).unwrap(), Some((UtcNanos(11), b"second".to_vec())));
+        assert_eq!(db.set_credential(&login(one, bert, 1, b"his")).unwrap(), Set::Done);
         assert!(!db.spend_credential(anna, b"first", b"less").unwrap());
         assert!(db.spend_credential(anna, b"second", b"less").unwrap());
         assert!(!db.spend_credential(anna, b"second", b"less").unwrap(), "spent once");
         assert_eq!(db.credential(two).unwrap(), Some(b"less".to_vec()));
         db.drop_credentials(&[anna]).unwrap();
+        assert_eq!((db.credential_of(anna).unwrap(), db.credential(one).unwrap()), (None, Some(b"his".to_vec())));
+    }
+
+    #[test]
+    fn a_login_that_waits_for_its_key_touches_nothing_until_it_stands() {
+        let cluster = TestDb::start();
+        let mut db = cluster.db("test");
+        let (anna, bert) = (AccountId([1; 16]), AccountId([2; 16]));
+        let (name, other) = (Hash([1; 32]), Hash([2; 32]));
+        let (old, new, foreign) = (Fingerprint([1; 32]), Fingerprint([2; 32]), Fingerprint([3; 32]));
+        let (kept, now) = (UtcNanos(1_000), UtcNanos(0));
+        let stands = NewLogin { signer: old, name, account: anna, issued: UtcNanos(10), credential: b"stands" };
+        assert_eq!(db.set_credential(&stands).unwrap(), Set::Done);
+        let waits = NewLogin { signer: new, issued: UtcNanos(5), credential: b"waits", ..stands };
+        assert_eq!(db.keep_credential(&waits, kept, now).unwrap(), Set::Done);
+        assert_eq!(db.keep_credential(&waits, kept, now).unwrap(), Set::Old, "a copy");
+        let taken = NewLogin { signer: foreign, account: bert, ..waits };
+        assert_eq!(db.keep_credential(&taken, kept, now).unwrap(), Set::Taken);
+        assert_eq!(db.credential(name).unwrap(), Some(b"stands".to_vec()), "what waits opens nothing");
+        assert_eq!(db.waiting_credentials().unwrap(), [(new, anna)]);
+        assert_eq!(db.stand_credential(old).unwrap(), None);
+        assert_eq!(db.stand_credential(new).unwrap(), Some(Set::Done), "made earlier, by a key that came later");
         assert_eq!(
-            (db.credential_of(anna).unwrap(), db.credential_of(bert).unwrap()),
-            (None, Some((one, b"his".to_vec())))
+            (db.credential(name).unwrap(), db.waiting_credentials().unwrap()),
+            (Some(b"waits".to_vec()), vec![])
         );
+        // What a key in office sets itself leaves nothing that could come over it later.
+        let again = NewLogin { signer: foreign, name: other, account: bert, ..waits };
+        assert_eq!(db.keep_credential(&again, kept, now).unwrap(), Set::Done);
+        assert_eq!(db.set_credential(&NewLogin { credential: b"his", ..again }).unwrap(), Set::Done);
+        assert_eq!(db.stand_credential(foreign).unwrap(), None);
+        // What never came into office goes in time, and with a removal.
+        assert_eq!(db.keep_credential(&NewLogin { issued: UtcNanos(6), ..again }, kept, now).unwrap(), Set::Done);
+        db.drop_credentials(&[bert]).unwrap();
+        assert_eq!((db.waiting_credentials().unwrap(), db.credential_of(bert).unwrap()), (vec![], None));
+        assert_eq!(db.keep_credential(&again, kept, now).unwrap(), Set::Done);
+        assert_eq!(db.keep_credential(&waits, kept, UtcNanos(1_001)).unwrap(), Set::Done);
+        assert_eq!(db.waiting_credentials().unwrap(), [(new, anna)]);
     }
 
     #[test]

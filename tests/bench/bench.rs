@@ -103,9 +103,10 @@ fn short(value: f64) -> String {
 type Measuring = fn() -> Vec<Measure>;
 
 /// What can be measured, in the order in which it runs.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "seal.throughput",
     "roster.verify_1000",
+    "roster.verify_10000_snapshot",
     "wrap.per_second",
     "auth.proof_verify",
     "auth.login",
@@ -153,8 +154,9 @@ fn main() -> ExitCode {
     if wants("seal.throughput") {
         tell(crypto::throughput());
     }
-    let of_access: [(&str, Measuring); 4] = [
+    let of_access: [(&str, Measuring); 5] = [
         ("roster.verify_1000", access::roster),
+        ("roster.verify_10000_snapshot", access::large_roster),
         ("wrap.per_second", access::wraps),
         ("auth.proof_verify", access::proofs),
         ("auth.login", access::login),

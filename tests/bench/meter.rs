@@ -3,6 +3,8 @@
 //! What does not belong: what is measured. Invariant: CPU time of a process that ended between two readings is counted,
 //! through its parent.
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use peri_sandbox::clock::{Clock, SystemClock};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,6 +55,17 @@ pub(crate) fn cpu_during(roots: &[u32], span: Duration) -> (Shares, Duration) {
         *cpu -= before.get(role).copied().unwrap_or(0.0);
     }
     (used, passed)
+}
+
+/// CPU seconds, user and system, that something takes in this process, with what comes out of it.
+pub(crate) fn own_cpu<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let used = || {
+        let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
+        (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6
+    };
+    let before = used();
+    let made = work();
+    (made, used() - before)
 }
 
 /// What a process is called here: the role of an appliance's process, else its program.

@@ -9,21 +9,23 @@ use super::requests::{Answered, away, decode, encode, pseudonym};
 use anyhow::Context as _;
 use peri_access::attempts::{AttemptKey, Attempts, Record};
 use peri_access::decide::{Object, Principal};
-use peri_access::invite::{Invitations, InviteError, Offer, Redemption};
+use peri_access::invite::{InvitationId, Invitations, InviteError, Offer, Redemption};
 use peri_access::login::{
     Argon2id, Compared, Credential, Credentials, Door, HashError, LoginError, LoginRequest, Means, NotDurable, Pending,
     Prelogin, SaltKey,
 };
 use peri_access::setting::SignedSetting;
 use peri_access::wire::{InvitationBody, InvitationPage, LoggedInPage, Problem, RedeemedPage};
-use peri_domain::limits::INVITATION_MAX;
-use peri_domain::{AccountId, Action, Hash, UtcNanos};
+use peri_domain::limits::{INVITATION_MAX, INVITATIONS_MAX};
+use peri_domain::{AccountId, Action, Fingerprint, Hash, UtcNanos};
 use peri_ledger::EntryType;
 use peri_sandbox::clock::Clock as _;
 use peri_sandbox::durable::{self, Dir};
+use peri_seal::keys::UserPublic;
 use peri_seal::{canonical, rng};
 use peri_store::db::{Db, DbError};
-use peri_store::logins::{AttemptRow, Set};
+use peri_store::logins::{AttemptRow, NewLogin, Set};
+use std::collections::BTreeSet;
 use std::io::{PipeReader, Read as _, Write as _};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use zeroize::Zeroizing;
@@ -33,17 +35,26 @@ const KEYS: &str = "access.key";
 const KEYS_LEN: usize = 64;
 /// Attempts that wait to be hashed; at 0.2 s each the last waits for six seconds.
 const WAITING_MAX: usize = 32;
+/// How many of them may be strangers': the rest is for devices, sheets and keys that are known.
+const STRANGERS_MAX: usize = WAITING_MAX / 2;
 
-/// What the hashing thread is to do; the number is that of portal's question.
+/// A question of portal, and which portal asked: a new one counts anew.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    id: u64,
+    portal: u64,
+}
+
+/// What the hashing thread is to do.
 enum Job {
-    Login(u64, Pending),
-    Set(u64, Box<SignedSetting>, AccountId, Option<Box<Credential>>),
+    Login(Asked, Pending),
+    Set(Asked, Box<SignedSetting>, AccountId),
 }
 
 /// What it has done.
 enum Done {
-    Login(u64, Result<Compared, LoginError>),
-    Set(u64, Box<SignedSetting>, Result<Credential, HashError>),
+    Login(Asked, Result<Compared, LoginError>),
+    Set(Asked, Box<SignedSetting>, Result<Credential, HashError>),
 }
 
 /// The one thread that hashes, one attempt at a time.
@@ -51,6 +62,8 @@ struct Worker {
     jobs: SyncSender<Job>,
     done: Receiver<Done>,
     waiting: usize,
+    /// Whose settings wait: one of each key.
+    setting: BTreeSet<Fingerprint>,
 }
 
 /// What is kept between calls.
@@ -66,8 +79,10 @@ pub(super) struct Entrance {
     wake: PipeReader,
     /// Open once the database was read.
     ways: Option<Ways>,
-    /// The roster changed: whoever was removed from it needs no login any more.
-    clean_due: bool,
+    /// The roster changed: logins stand or go with it.
+    roster_changed: bool,
+    /// Invitations of which it was told that they were used twice.
+    misused: BTreeSet<InvitationId>,
 }
 
 impl std::os::fd::AsFd for Entrance {
@@ -86,8 +101,8 @@ impl Entrance {
             for job in todo {
                 let done = match job {
                     Job::Login(id, pending) => Done::Login(id, pending.run(&Argon2id::STANDARD)),
-                    Job::Set(id, signed, account, before) => {
-                        let made = signed.hashed(account, before.as_deref(), &Argon2id::STANDARD, &mut rng::system());
+                    Job::Set(id, signed, account) => {
+                        let made = signed.hashed(account, None, &Argon2id::STANDARD, &mut rng::system());
                         Done::Set(id, signed, made)
                     }
                 };
@@ -97,11 +112,12 @@ impl Entrance {
                 }
             }
         })?;
-        Ok(Self { worker: Worker { jobs, done, waiting: 0 }, wake, ways: None, clean_due: true })
+        let worker = Worker { jobs, done, waiting: 0, setting: BTreeSet::new() };
+        Ok(Self { worker, wake, ways: None, roster_changed: true, misused: BTreeSet::new() })
     }
 
-    fn busy(&self) -> bool {
-        self.worker.waiting >= WAITING_MAX
+    const fn busy(&self, known: bool) -> bool {
+        self.worker.waiting >= if known { WAITING_MAX } else { STRANGERS_MAX }
     }
 
     fn hand_in(&mut self, job: Job) -> Result<(), Problem> {
@@ -168,24 +184,39 @@ impl Scribe {
     }
 
     pub(super) const fn roster_changed(&mut self) {
-        self.entrance.clean_due = true;
+        self.entrance.roster_changed = true;
     }
 
-    /// Nothing of a removed account stays that somebody could log in to.
-    pub(super) fn forget_removed(&mut self) {
-        let Some(roster) = self.roster.as_ref().filter(|_| self.entrance.clean_due && self.roster_complete) else {
+    /// After a change of the roster: the login of a key that came into office stands, and nothing of a removed account
+    /// stays that somebody could log in to.
+    pub(super) fn follow_roster(&mut self) {
+        let Some(roster) = self.roster.as_ref().filter(|_| self.entrance.roster_changed && self.roster_complete) else {
             return;
         };
         let gone: Vec<AccountId> =
             roster.accounts().filter(|account| account.removed()).map(|account| account.id()).collect();
         let Ok((_, db)) = self.ways() else { return };
-        // Away: the next turn tries again.
-        let done = gone.is_empty() || db.drop_credentials(&gone).is_ok();
-        self.entrance.clean_due = !done;
+        if !gone.is_empty() && db.drop_credentials(&gone).is_err() {
+            // Away: the next turn tries again.
+            return;
+        }
+        let Ok(waiting) = db.waiting_credentials() else { return };
+        for (signer, account) in waiting {
+            if !self.roster.as_ref().is_some_and(|r| r.account_by_key(signer).is_some_and(|a| a.id() == account)) {
+                continue;
+            }
+            let Ok((_, db)) = self.ways() else { return };
+            let text = match db.stand_credential(signer) {
+                Ok(Some(Set::Taken)) => "not in force: another account took the name meanwhile; set it anew",
+                Ok(_) => "in force",
+                Err(_) => return,
+            };
+            self.enter_about(EntryType::LoginSet, pseudonym(signer), text.to_owned());
+        }
+        self.entrance.roster_changed = false;
     }
 
     fn ways(&mut self) -> Result<(&mut Ways, &mut Db), Problem> {
-        let closed = || away("logins and invitations are not open yet; try again in a moment");
         let ways = self.entrance.ways.as_mut().ok_or_else(closed)?;
         let books = self.books.as_mut().ok_or_else(closed)?;
         Ok((ways, books.db()))
@@ -200,55 +231,74 @@ impl Scribe {
 
     /// An attempt: counted, durable, and only then handed to the thread that hashes.
     pub(super) fn on_login(&mut self, id: u64, request: &LoginRequest) {
-        if let Err(problem) = self.begin_login(id, request) {
+        let asked = Asked { id, portal: self.portals };
+        if let Err(problem) = self.begin_login(asked, request) {
             self.answer(id, Err(problem));
         }
     }
 
-    fn begin_login(&mut self, id: u64, request: &LoginRequest) -> Result<(), Problem> {
+    fn begin_login(&mut self, asked: Asked, request: &LoginRequest) -> Result<(), Problem> {
         let now = self.now();
-        if self.entrance.busy() {
+        let (full, full_for_strangers) = (self.entrance.busy(true), self.entrance.busy(false));
+        let (ways, db) = self.ways()?;
+        let found = Found { found: find(db, ways.attempts.name_digest(&request.name))?, db };
+        if full || full_for_strangers && !Door::knows(request, &found) {
             return Err(crowded());
         }
-        let (ways, db) = self.ways()?;
-        let found = find(db, ways.attempts.name_digest(&request.name))?;
         // The socket tells nothing about where somebody comes from: names alone are counted.
-        let reserved = ways.door.begin(request, None, &Found { db, found }, &mut ways.attempts, now);
+        let reserved = ways.door.begin(request, None, &found, &mut ways.attempts, now);
         let pending = reserved.map_err(login_problem)?;
-        keep(db, pending.records(), now)?;
-        self.entrance.hand_in(Job::Login(id, pending))
+        keep(found.db, pending.records(), now)?;
+        self.entrance.hand_in(Job::Login(asked, pending))
     }
 
     /// A login is set: by an account in office, or by a key that an invitation enrolled.
     pub(super) fn on_setting(&mut self, id: u64, signed: SignedSetting) {
-        if let Err(problem) = self.begin_setting(id, signed) {
+        let asked = Asked { id, portal: self.portals };
+        if let Err(problem) = self.begin_setting(asked, signed) {
             self.answer(id, Err(problem));
         }
     }
 
-    fn begin_setting(&mut self, id: u64, signed: SignedSetting) -> Result<(), Problem> {
-        self.renew_roster();
+    fn begin_setting(&mut self, asked: Asked, signed: SignedSetting) -> Result<(), Problem> {
         let now = self.now();
-        if self.entrance.busy() {
-            return Err(crowded());
-        }
         let vm = self.identity.as_ref().ok_or_else(|| away("keeper is restarting"))?.vm;
         let signer = signed.setting.signer;
-        let in_office = self.roster.as_ref().and_then(|roster| roster.account_by_key(signer));
-        let in_office = in_office.map(|account| (account.key().0.clone(), account.id()));
-        let (ways, db) = self.ways()?;
-        let enrolled = || ways.invitations.enrolled(signer).map(|(key, account)| (key.clone(), account));
-        let Some((key, account)) = in_office.or_else(enrolled) else {
-            self.quotas.stranger(self.clock.monotonic());
-            let detail = "no account has this key, and no invitation enrolled it; redeem an invitation first";
-            return Err(Problem::new(401, "not_authenticated", "Not authenticated", detail));
-        };
+        let setter = self.setter(signer)?;
+        if self.entrance.busy(setter.waits_until.is_none()) || self.entrance.worker.setting.contains(&signer) {
+            return Err(crowded());
+        }
         signed
-            .verify(vm, &key, now)
+            .verify(vm, &setter.key, now)
             .map_err(|error| Problem::new(400, "bad_setting", "The login is not set", error.to_string()))?;
-        let before = db.credential_of(account).map_err(|e| away(&e.to_string()))?;
-        let before = before.map(|(_, bytes)| read(&bytes)).transpose()?;
-        self.entrance.hand_in(Job::Set(id, Box::new(signed), account, before.map(Box::new)))
+        let (_, db) = self.ways()?;
+        // A copy costs no hash.
+        let stands = db.credential_of(setter.account).map_err(|e| away(&e.to_string()))?;
+        if setter.waits_until.is_none() && stands.is_some_and(|(issued, _)| issued >= signed.setting.issued) {
+            return Err(old_setting());
+        }
+        self.entrance.hand_in(Job::Set(asked, Box::new(signed), setter.account))?;
+        self.entrance.worker.setting.insert(signer);
+        Ok(())
+    }
+
+    /// Who may set a login with this key. Asked before hashing and after it.
+    fn setter(&mut self, signer: Fingerprint) -> Result<Setter, Problem> {
+        self.renew_roster();
+        let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
+        if let Some(account) = roster.account_by_key(signer) {
+            return Ok(Setter { key: account.key().0.clone(), account: account.id(), waits_until: None });
+        }
+        let ways = self.entrance.ways.as_ref().ok_or_else(closed)?;
+        let enrolled = ways.invitations.enrolled(signer);
+        let removed = |account| roster.account(account).is_some_and(|account| account.removed());
+        if let Some((key, offer)) = enrolled.filter(|(_, offer)| !removed(offer.account)) {
+            let until = offer.not_after + INVITATION_MAX;
+            return Ok(Setter { key: key.clone(), account: offer.account, waits_until: Some(until) });
+        }
+        self.quotas.stranger(self.clock.monotonic());
+        let detail = "no account has this key, and no invitation enrolled it; redeem an invitation first";
+        Err(Problem::new(401, "not_authenticated", "Not authenticated", detail))
     }
 
     /// Takes what the hashing thread has done.
@@ -263,15 +313,23 @@ impl Scribe {
             };
             self.entrance.worker.waiting = self.entrance.worker.waiting.saturating_sub(1);
             match done {
-                Done::Login(id, compared) => {
+                Done::Login(asked, compared) => {
                     let answered = self.end_login(compared);
-                    self.answer(id, answered);
+                    self.answer_to(asked, answered);
                 }
-                Done::Set(id, signed, made) => {
+                Done::Set(asked, signed, made) => {
+                    self.entrance.worker.setting.remove(&signed.setting.signer);
                     let answered = self.end_setting(&signed, made);
-                    self.answer(id, answered);
+                    self.answer_to(asked, answered);
                 }
             }
+        }
+    }
+
+    /// Whoever asked through a portal that has died is gone; his number is somebody else's now.
+    fn answer_to(&mut self, asked: Asked, answered: Answered) {
+        if asked.portal == self.portals {
+            self.answer(asked.id, answered);
         }
     }
 
@@ -303,20 +361,37 @@ impl Scribe {
     }
 
     fn end_setting(&mut self, signed: &SignedSetting, made: Result<Credential, HashError>) -> Answered {
-        let credential = made.map_err(|error| login_problem(error.into()))?;
+        let mut credential = made.map_err(|error| login_problem(error.into()))?;
+        let now = self.now();
+        let signer = signed.setting.signer;
+        // He may have been removed while it was hashed.
+        let setter = self.setter(signer)?;
         let (ways, db) = self.ways()?;
-        let name = ways.attempts.name_digest(&signed.setting.name);
-        let bytes = canonical::encode(&credential);
-        let refused = |code, why: &str| Err(Problem::new(409, code, "The login is not set", why));
-        match db
-            .set_credential(name, credential.account, signed.setting.issued, &bytes)
-            .map_err(|e| away(&e.to_string()))?
-        {
-            Set::Done => {}
-            Set::Taken => return refused("name_taken", "another account has this login name; choose another"),
-            Set::Old => return refused("old_setting", "a newer login of this account stands; make it anew"),
+        if setter.waits_until.is_none() && signed.setting.recovery.is_none() {
+            // The sheet that is good now: a code that was spent meanwhile stays spent.
+            let stands = db.credential_of(setter.account).map_err(|e| away(&e.to_string()))?;
+            credential.recovery = stands.map(|(_, bytes)| read(&bytes)).transpose()?.and_then(|stands| stands.recovery);
         }
-        self.enter_about(EntryType::LoginSet, pseudonym(signed.setting.signer), String::new());
+        let bytes = canonical::encode(&credential);
+        let name = ways.attempts.name_digest(&signed.setting.name);
+        let (account, issued) = (setter.account, signed.setting.issued);
+        let login = NewLogin { signer, name, account, issued, credential: &bytes };
+        let set = match setter.waits_until {
+            None => db.set_credential(&login),
+            Some(until) => db.keep_credential(&login, until, now),
+        };
+        match set.map_err(|e| away(&e.to_string()))? {
+            Set::Done => {}
+            Set::Taken => {
+                let detail = "another account has this login name; choose another";
+                return Err(Problem::new(409, "name_taken", "The login is not set", detail));
+            }
+            Set::Old => return Err(old_setting()),
+        }
+        let text = if setter.waits_until.is_some() { "waits until its key is in office" } else { "" };
+        self.enter_about(EntryType::LoginSet, pseudonym(signer), text.to_owned());
+        // The key may have come into office while it was hashed.
+        self.roster_changed();
         Ok(encode(&()))
     }
 
@@ -356,12 +431,15 @@ impl Scribe {
         let by = principal.fingerprint();
         self.allow(principal, Action::Invite, Object::Invitations)?;
         let (ways, db) = self.ways()?;
-        if !ways.invitations.withdraw(body.id, by) {
+        if !ways.invitations.is_unused(body.id, by) {
             let detail =
                 "there is no unused invitation of yours by this id; a used one is answered by revoking its key";
             return Err(Problem::new(404, "no_invitation", "No such invitation", detail));
         }
+        // The database first: should it be away, the link is as good as before and can be taken back later.
         db.drop_invitation(body.id.0).map_err(|e| away(&e.to_string()))?;
+        ways.invitations.withdraw(body.id, by);
+        self.enter_about(EntryType::InvitationWithdrawn, pseudonym(by), body.id.0.to_string());
         Ok(encode(&()))
     }
 
@@ -370,12 +448,19 @@ impl Scribe {
         let now = self.now();
         let vm = self.identity.as_ref().ok_or_else(|| away("keeper is restarting"))?.vm;
         let (ways, db) = self.ways()?;
+        let before = ways.invitations.entry(redemption.id);
         match ways.invitations.redeem(vm, redemption, now) {
             Ok(enrolled) => {
                 let offer =
                     ways.invitations.offer_of(redemption.id).ok_or_else(|| invite_problem(&InviteError::Unknown))?;
-                // Also when it is repeated: the first time may not have come so far.
-                keep_invitation(db, &ways.invitations, &offer, now)?;
+                if enrolled.first
+                    && let Err(problem) = keep_invitation(db, &ways.invitations, &offer, now)
+                {
+                    // As if he had not asked: the next time is the first again.
+                    let restored = before.is_some_and(|entry| ways.invitations.restore(&entry).is_ok());
+                    debug_assert!(restored, "what was written can be read");
+                    return Err(problem);
+                }
                 if enrolled.first {
                     let text = format!("by invitation {}", redemption.id.0);
                     self.enter_about(EntryType::KeyEnrolled, pseudonym(enrolled.fingerprint), text);
@@ -383,7 +468,10 @@ impl Scribe {
                 Ok(encode(&RedeemedPage { account: enrolled.account }))
             }
             Err(error) => {
-                if let InviteError::Used { by } = error {
+                if let InviteError::Used { by } = error
+                    && self.entrance.misused.len() < INVITATIONS_MAX
+                    && self.entrance.misused.insert(redemption.id)
+                {
                     let text = format!("invitation {} was used for key {by}, and again for another", redemption.id.0);
                     self.alarm(EntryType::InvitationMisused, None, &text);
                 } else {
@@ -393,6 +481,23 @@ impl Scribe {
             }
         }
     }
+}
+
+/// Whose login a key may set.
+struct Setter {
+    key: UserPublic,
+    account: AccountId,
+    /// Not in office: what it sets touches nothing until it is, and is forgotten then.
+    waits_until: Option<UtcNanos>,
+}
+
+fn closed() -> Problem {
+    away("logins and invitations are not open yet; try again in a moment")
+}
+
+fn old_setting() -> Problem {
+    let detail = "a newer login of this account stands; make it anew";
+    Problem::new(409, "old_setting", "The login is not set", detail)
 }
 
 fn crowded() -> Problem {

@@ -5,12 +5,13 @@ use crate::commands::{find, seat};
 use crate::conn;
 use crate::context::Context;
 use crate::exit::Error;
+use crate::login;
 use crate::propose::{ProposeArgs, propose};
 use crate::request::{Wanted, candidate};
 use crate::ui::Report;
 use crate::vault::KeyKind;
 use clap::{Subcommand, ValueEnum};
-use peri_domain::{AccountId, Role};
+use peri_domain::{AccountId, Fingerprint, Role};
 use peri_roster::body::{AccountRemoval, Body, ChangedBy, KeyChange, NewAccount};
 use std::path::PathBuf;
 
@@ -51,6 +52,10 @@ pub enum AccountCommand {
         propose: ProposeArgs,
     },
     /// Propose another key for an account, signed by its present key (grants go on)
+    ///
+    /// A login opens one key. Where the holder changes a key of this home that has one, and the new key is in this home too,
+    /// the login opens the new key as soon as the change is accepted, with a new recovery sheet. In all other cases whoever
+    /// has the new key runs `peri key sheet NAME --login TEXT` once the change is accepted.
     ChangeKey {
         /// Name or id of the account
         account: String,
@@ -62,6 +67,9 @@ pub enum AccountCommand {
         /// Who signs.
         #[command(flatten)]
         propose: ProposeArgs,
+        /// The recovery sheet of the new key, where its login is set.
+        #[command(flatten)]
+        sheet: SheetArgs,
     },
 }
 
@@ -113,20 +121,74 @@ pub fn run(command: AccountCommand, context: &mut Context) -> Result<Report, Err
             let account = find::account(&known.roster, &account)?.id();
             Ok(Body::AccountRemoval(AccountRemoval { account }))
         }),
-        AccountCommand::ChangeKey { account, request, reset, propose: args } => {
-            propose(context, &args, |context, _, known| {
-                let account = find::account(&known.roster, &account)?;
-                let candidate = candidate(&context.vault, &request)?;
-                let Wanted::Account { .. } = candidate.wanted else { return Err(not_an_account(&request)) };
-                Ok(Body::KeyChange(Box::new(KeyChange {
-                    account: account.id(),
-                    old: account.key().1,
-                    new: candidate.public,
-                    by: if reset { ChangedBy::Reset } else { ChangedBy::Holder },
-                })))
-            })
+        AccountCommand::ChangeKey { account, request, reset, propose: args, sheet } => {
+            change_key(context, &account, &request, reset, &args, &sheet)
         }
     }
+}
+
+/// A login of this home that opens the key to be replaced.
+struct Moving {
+    login: String,
+    /// The replaced key in this home.
+    old: String,
+    /// The new one, if it lies here too.
+    new: Option<String>,
+}
+
+fn change_key(
+    context: &mut Context,
+    account: &str,
+    request: &str,
+    reset: bool,
+    args: &ProposeArgs,
+    sheet: &SheetArgs,
+) -> Result<Report, Error> {
+    let mut moving = None;
+    let mut report = propose(context, args, |context, _, known| {
+        let account = find::account(&known.roster, account)?;
+        let candidate = candidate(&context.vault, request)?;
+        let Wanted::Account { .. } = candidate.wanted else { return Err(not_an_account(request)) };
+        let old = account.key().1;
+        if !reset {
+            moving = moves(context, old, candidate.public.fingerprint())?;
+        }
+        // Found out before anything is signed: the login gets a new code, and somebody must see it.
+        if moving.as_ref().is_some_and(|moving| moving.new.is_some()) && !args.no_submit {
+            key::check_sheet(sheet)?;
+        }
+        let by = if reset { ChangedBy::Reset } else { ChangedBy::Holder };
+        Ok(Body::KeyChange(Box::new(KeyChange { account: account.id(), old, new: candidate.public, by })))
+    })?;
+    let Some(Moving { login, old, new }) = moving else { return Ok(report) };
+    let follow = format!("peri key sheet {} --login {login}", new.as_deref().unwrap_or("NAME"));
+    match new.filter(|_| report.json["submitted"] == true) {
+        Some(new) => match key::new_sheet(context, &new, Some(&login), sheet) {
+            Ok((made, _)) => {
+                login::remember(context, &old, None)?;
+                report.text.push_str(&format!("\nits login {login} opens the new key now{}", made.text));
+                report.json["login_set"] = true.into();
+                report.json["recovery_code"] = made.json["recovery_code"].clone();
+            }
+            Err(error) => {
+                report.json["login_set"] = false.into();
+                report.text.push_str(&format!("\nITS LOGIN {login} STILL OPENS THE REPLACED KEY ({error}); run: {follow}"));
+            }
+        },
+        None => report.text.push_str(&format!(
+            "\nthe login {login} opens the replaced key; once the change is accepted, whoever has the new key runs: {follow}"
+        )),
+    }
+    Ok(report)
+}
+
+/// Whether the key to be replaced lies in this home and has a login.
+fn moves(context: &Context, old: Fingerprint, new: Fingerprint) -> Result<Option<Moving>, Error> {
+    let keys = context.vault.all()?;
+    let name =
+        |key: Fingerprint| keys.iter().find(|(_, file)| file.public.fingerprint() == key).map(|(name, _)| name.clone());
+    let Some(old) = name(old) else { return Ok(None) };
+    Ok(login::name_of(context, &old)?.map(|login| Moving { login, old, new: name(new) }))
 }
 
 fn not_an_account(request: &str) -> Error {

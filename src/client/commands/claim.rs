@@ -10,6 +10,7 @@ use crate::profile::{Identity, Profile};
 use crate::request::{Wanted, candidate};
 use crate::ui::Report;
 use crate::vault::KeyKind;
+use crate::whose;
 use clap::{Args, Subcommand};
 use peri_domain::{Hash, Nonce};
 use peri_roster::body::{Body, ClaimedBy, Genesis, Seat};
@@ -197,7 +198,7 @@ fn seat(requests: &[String], context: &mut Context) -> Result<Report, Error> {
     if requests.len() > free.len() {
         return Err(Error::Usage(format!("{} requests, but {} seats are free", requests.len(), free.len())));
     }
-    let mut lines = Vec::new();
+    let (mut filled, mut lines) = (Vec::new(), Vec::new());
     for (who, index) in requests.iter().zip(&free) {
         let candidate = candidate(&context.vault, who)?;
         let Wanted::Seat(kind) = candidate.wanted else {
@@ -208,10 +209,12 @@ fn seat(requests: &[String], context: &mut Context) -> Result<Report, Error> {
         let bytes = statement.to_bytes();
         session.conn.submit(&bytes)?;
         context.seen([bytes])?;
-        lines.push(statement.describe());
+        let keys = whose::lines(&whose::of(&statement.proposal().body, None));
+        lines.push(format!("{}{keys}", statement.describe()));
+        filled.push(statement.describe());
     }
     let left = free.len() - requests.len();
-    let document = json!({ "filled": lines, "free": left, "claim_key_spent": left == 0 });
+    let document = json!({ "filled": filled, "free": left, "claim_key_spent": left == 0 });
     lines.push(if left == 0 {
         "all seats are filled; the claim key is spent".into()
     } else {

@@ -8,7 +8,9 @@
 //!  invite accept ── the account's statement, naming the key whose ten words both see ──▶ roster
 //! ```
 //! What does not belong: rights. An invitation gives none, and neither does the account; grants do. Invariants: the link
-//! is the only secret and travels outside; a key enters a statement only as the inviter saw its words.
+//! is the only secret and travels outside; a key enters a statement only as the inviter saw its words; what was offered is
+//! remembered as long as the appliance keeps it, so that each live link can be withdrawn and each key that was enrolled in
+//! time can be accepted.
 
 use crate::commands::key::{self, SheetArgs};
 use crate::commands::{account::RoleArg, find};
@@ -26,6 +28,7 @@ use clap::{Args, Subcommand};
 use minicbor::{Decode, Encode};
 use peri_access::invite::{Invitation, InvitationId};
 use peri_access::wire::{Ask, InvitationBody, InvitationPage, Method, RedeemedPage};
+use peri_domain::limits::{INVITATION_MAX, INVITATIONS_MAX};
 use peri_domain::{AccountId, Fingerprint, Role, UtcNanos};
 use peri_roster::body::{Body, ChangedBy, KeyChange, NewAccount};
 use peri_seal::words::words;
@@ -34,7 +37,8 @@ use std::path::PathBuf;
 
 /// State file of the invitations made in this home.
 const INVITED: &str = "invitations";
-const INVITED_MAX: usize = 256 * 1024;
+/// As many as an appliance keeps, with a pseudonym of 200 bytes each.
+const INVITED_MAX: usize = INVITATIONS_MAX * 320;
 
 /// `peri invite …`
 #[derive(Debug, Subcommand)]
@@ -43,7 +47,7 @@ pub enum InviteCommand {
     New(NewArgs),
     /// Show the invitations of this home and whose keys they enrolled
     List,
-    /// Take an unused invitation back
+    /// Take the unused invitations of somebody back
     Withdraw {
         /// Pseudonym of the invited one
         name: String,
@@ -184,8 +188,19 @@ fn new(args: &NewArgs, context: &mut Context) -> Result<Report, Error> {
             (account.id(), account.role())
         }
     };
+    let now = context.now();
     let mut all = invited(context)?;
-    all.retain(|one| one.not_after > context.now() && one.name != args.name);
+    // The appliance keeps them as long: who enrolled in time can be accepted afterwards.
+    all.retain(|one| one.not_after + INVITATION_MAX > now);
+    for one in all.iter().filter(|one| one.name == args.name && one.not_after > now) {
+        if state(&mut session, &who, one)?.is_some_and(|page| page.key.is_none()) {
+            return Err(Error::Usage(format!(
+                "{0} has an invitation already, open until {1}: hand over its link, or take it back first with `peri invite \
+                 withdraw {0}`",
+                one.name, one.not_after
+            )));
+        }
+    }
     let made = Invitation::generate(&mut peri_seal::rng::system());
     let offer = made.offer(account, not_after);
     // Remembered before it is offered: an answer that is lost leaves something to take back.
@@ -235,24 +250,48 @@ fn list(context: &mut Context) -> Result<Report, Error> {
 
 fn withdraw(name: &str, context: &mut Context) -> Result<Report, Error> {
     let mut all = invited(context)?;
-    let one = one_of(&all, name)?;
+    let found = all_of(&all, name)?;
     let mut session = context.session()?;
     let who = context.requester(inviter)?;
     let vm = session.vm();
-    let () = session.conn.request(vm, Method::Withdraw, &InvitationBody { id: one.id }, &who)?;
-    all.retain(|other| other.id != one.id);
+    let mut withdrawn = Vec::new();
+    let mut refused = None;
+    for one in &found {
+        match session.conn.request(vm, Method::Withdraw, &InvitationBody { id: one.id }, &who) {
+            Ok(()) => withdrawn.push(one.id),
+            // Used, or another key of this home made it.
+            Err(conn::ConnError::Refused(problem)) if problem.status == 404 => refused = Some(problem),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(problem) = refused.filter(|_| withdrawn.is_empty()) {
+        return Err(conn::ConnError::Refused(problem).into());
+    }
+    all.retain(|other| !withdrawn.contains(&other.id));
     context.vault.set_state(INVITED, &all)?;
     Ok(Report::new(format!("the invitation of {name} is void"), json!({ "name": name, "withdrawn": true })))
 }
 
 fn accept(args: &AcceptArgs, context: &mut Context) -> Result<Report, Error> {
-    let one = one_of(&invited(context)?, &args.name)?;
+    let found = all_of(&invited(context)?, &args.name)?;
     let mut session = context.session()?;
     let who = context.requester(inviter)?;
-    let page = state(&mut session, &who, &one)?;
-    let page =
-        page.ok_or_else(|| Error::Usage("the appliance knows no such invitation (any more); invite again".into()))?;
-    let key = page.key.ok_or_else(|| Error::Usage(format!("{} has not used the link yet", one.name)))?;
+    let (mut known, mut used) = (false, None);
+    for one in found {
+        let page = state(&mut session, &who, &one)?;
+        known |= page.is_some();
+        if let Some(key) = page.and_then(|page| page.key) {
+            used = Some((one, key));
+            break;
+        }
+    }
+    let (one, key) = used.ok_or_else(|| {
+        Error::Usage(if known {
+            format!("{} has not used the link yet", args.name)
+        } else {
+            "the appliance knows no such invitation (any more); invite again".into()
+        })
+    })?;
     key.validate().map_err(|error| Error::Verification(error.to_string()))?;
     let found = words(&key.fingerprint()).join(" ");
     if !args.words.split_whitespace().eq(found.split(' ')) {
@@ -280,12 +319,15 @@ fn invited(context: &Context) -> Result<Vec<Invited>, Error> {
     Ok(context.vault.state(INVITED, INVITED_MAX)?.unwrap_or_default())
 }
 
-fn one_of(all: &[Invited], name: &str) -> Result<Invited, Error> {
-    let known: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
-    let one = all.iter().find(|one| one.name == name);
-    one.cloned().ok_or_else(|| {
-        Error::Usage(format!("nobody called {name:?} was invited from this home ({})", known.join(", ")))
-    })
+/// All invitations of somebody, the newest first; at least one.
+fn all_of(all: &[Invited], name: &str) -> Result<Vec<Invited>, Error> {
+    let found: Vec<Invited> = all.iter().rev().filter(|one| one.name == name).cloned().collect();
+    if found.is_empty() {
+        let known: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+        let text = format!("nobody called {name:?} was invited from this home ({})", known.join(", "));
+        return Err(Error::Usage(text));
+    }
+    Ok(found)
 }
 
 /// What became of an invitation; `None` when the appliance knows none.

@@ -10,6 +10,7 @@ use crate::ui::Report;
 use crate::vault::{KeyFile, KeyKind, VaultError};
 use clap::{Args, Subcommand};
 use peri_seal::keys::KeyPair;
+use peri_seal::rng;
 use peri_seal::userkey::RecoveryCode;
 use peri_seal::words::words;
 use serde_json::{Value, json};
@@ -29,14 +30,28 @@ pub enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         new_password_file: Option<PathBuf>,
     },
-    /// Open a key with its recovery sheet and give it a new password; also on another device, after copying the key
-    /// file into its home
+    /// Open a key with its recovery sheet and give it a new password and a new sheet; also on another device, after
+    /// copying the key file into its home
     Recover {
         /// Name of the key
         name: String,
         /// File with the recovery code; without it, it is asked for
         #[arg(long, value_name = "FILE")]
         code_file: Option<PathBuf>,
+        /// The new recovery sheet: the old one is spent.
+        #[command(flatten)]
+        sheet: SheetArgs,
+    },
+    /// Make a new recovery sheet for a key, also for its login; the sheet before is void
+    Sheet {
+        /// Name of the key
+        name: String,
+        /// Set this login name for the key, whose account must be in office [default: the one it has, if any]
+        #[arg(long, value_name = "TEXT")]
+        login: Option<String>,
+        /// The new recovery sheet.
+        #[command(flatten)]
+        sheet: SheetArgs,
     },
 }
 
@@ -65,19 +80,108 @@ pub fn run(command: KeyCommand, context: &mut Context) -> Result<Report, Error> 
             let new = context.passwords.fresh_from(&name, new_password_file.as_deref())?;
             let pair = context.vault.unlock(&name, &old)?;
             // The login first: where it cannot be set, nothing has changed.
-            let login = login::renew(context, &name, &pair, &new)?;
+            let login = login::renew(context, &name, &pair, &new, None)?;
             let file = context.vault.change_password(&name, &old, &new)?;
-            let also = login.map_or("", |()| ", and so has its login");
+            let also = login.map_or("", |_| ", and so has its login");
             Ok(Report::new(format!("key {name} has a new password{also}"), describe(&name, &file)))
         }
-        KeyCommand::Recover { name, code_file } => {
-            context.vault.key(&name)?;
-            let code = context.passwords.secret("recovery code", code_file.as_deref())?;
-            let new = context.passwords.fresh(&name)?;
-            let file = context.vault.recover(&name, &code, &new)?;
-            Ok(Report::new(format!("key {name} is open again under the new password"), describe(&name, &file)))
+        KeyCommand::Recover { name, code_file, sheet } => recover(context, &name, code_file.as_deref(), &sheet),
+        KeyCommand::Sheet { name, login, sheet } => {
+            let (made, login) = new_sheet(context, &name, login.as_deref(), &sheet)?;
+            let also = login.map_or_else(String::new, |login| format!(", and so has its login {login}"));
+            Ok(Report::new(
+                format!("key {name} has a new recovery code{also}; older sheets are void{}", made.text),
+                made.json,
+            ))
         }
     }
+}
+
+/// Opens a key by its file and code. Both are new afterwards, and so are those of its login: what was forgotten, or was on
+/// a sheet that somebody has seen by now, opens nothing any more.
+fn recover(context: &mut Context, name: &str, code_file: Option<&Path>, sheet: &SheetArgs) -> Result<Report, Error> {
+    check_sheet(sheet)?;
+    context.vault.key(name)?;
+    let code = context.passwords.secret("recovery code", code_file)?;
+    let new = context.passwords.fresh(name)?;
+    let next = RecoveryCode::generate(&mut rng::system());
+    // The file first: it is why somebody is here, and it must open where no appliance can be reached.
+    let (file, pair) = context.vault.recover(name, &code, &new, &next)?;
+    let login = login::renew(context, name, &pair, &new, Some(&next));
+    let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
+    // A sheet names the login only where its code is the login's.
+    let of_login = login.as_ref().ok().and_then(Option::as_deref);
+    print_sheet(&mut made, name, &next, sheet, of_login).map_err(|error| sheet_not_written(name, &error))?;
+    let also = match &login {
+        // This device may never have heard of the login: the key file was copied here.
+        Ok(None) if matches!(made.file.kind, KeyKind::Account { .. }) => format!(
+            ".\nThis home knows of no login of it; if there is one, `peri key sheet {name} --login TEXT` sets it anew"
+        ),
+        Ok(None) => String::new(),
+        Ok(Some(login)) => {
+            made.json["login_set"] = json!(true);
+            format!(", and so is its login {login}")
+        }
+        Err(error) => {
+            made.json["login_set"] = json!(false);
+            format!(
+                ".\nIts login still has the old password and the old code ({error}): run `peri key sheet {name}`, which sets \
+                 the login and prints another sheet"
+            )
+        }
+    };
+    let text = format!("key {name} is open again under the new password{also}\nthe old code is spent{}", made.text);
+    Ok(Report::new(text, made.json))
+}
+
+/// Makes a new recovery code for a key of this home, and for its login: the one given, else the one it has. Returns what
+/// there is to say, and the login's name.
+///
+/// # Errors
+/// [`Error`]; where the login is refused, the sheet before still holds.
+pub fn new_sheet(
+    context: &mut Context,
+    name: &str,
+    login: Option<&str>,
+    sheet: &SheetArgs,
+) -> Result<(Made, Option<String>), Error> {
+    check_sheet(sheet)?;
+    let kind = context.vault.key(name)?.kind;
+    let login = match login {
+        Some(login) => Some(login::fold(login)),
+        None => login::name_of(context, name)?,
+    };
+    if login.is_some() && !matches!(kind, KeyKind::Account { .. }) {
+        return Err(Error::Usage(format!(
+            "{name:?} is a {kind} key, and only keys of accounts have logins; drop --login"
+        )));
+    }
+    let password = context.passwords.existing(name)?;
+    let pair = context.vault.unlock(name, &password)?;
+    let code = RecoveryCode::generate(&mut rng::system());
+    // The login first: it is what can be refused or out of reach, and then nothing has changed and the sheet before holds.
+    // Should the file fail after it, the password still opens the key, and the same command makes both anew.
+    if let Some(login) = &login {
+        let mut session = context.session()?;
+        let vm = session.vm();
+        login::set(context, &mut session.conn, vm, name, &pair, login, &password, Some(&code))?;
+    }
+    let file = context.vault.renew_code(name, &pair, &code)?;
+    let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
+    if let Some(login) = &login {
+        made.json["login"] = json!(login);
+    }
+    print_sheet(&mut made, name, &code, sheet, login.as_deref()).map_err(|error| sheet_not_written(name, &error))?;
+    Ok((made, login))
+}
+
+/// The code before is spent and nobody has seen the new one: what to do.
+#[must_use]
+pub fn sheet_not_written(name: &str, error: &Error) -> Error {
+    Error::Usage(format!(
+        "key {name} is in order, but its new recovery sheet could not be written ({error}) and the old one is spent: run \
+         `peri key sheet {name} --sheet FILE`"
+    ))
 }
 
 /// A key just made, with what there is to say about it.
@@ -101,6 +205,8 @@ pub fn make(context: &mut Context, name: &str, kind: KeyKind, sheet: &SheetArgs)
     let password = context.passwords.fresh(name)?;
     let now = context.now();
     let (file, pair, code) = context.vault.create(name, kind, &password, now)?;
+    // A key of the same name that was moved away may have had one.
+    login::remember(context, name, None)?;
     let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
     print_sheet(&mut made, name, &code, sheet, None)?;
     Ok(made)
@@ -120,10 +226,11 @@ pub fn make_or_renew(
 ) -> Result<(Made, Password, RecoveryCode), Error> {
     check_sheet(sheet)?;
     let (file, pair, password, code) = match context.vault.key(name) {
-        Ok(file) if file.kind == kind => {
+        Ok(before) if before.kind == kind => {
             let password = context.passwords.existing(name)?;
             let pair = context.vault.unlock(name, &password)?;
-            let code = context.vault.renew_code(name, &pair)?;
+            let code = RecoveryCode::generate(&mut rng::system());
+            let file = context.vault.renew_code(name, &pair, &code)?;
             (file, pair, password, code)
         }
         Ok(_) => return Err(VaultError::Exists(name.to_owned()).into()),
@@ -131,6 +238,7 @@ pub fn make_or_renew(
             let password = context.passwords.fresh(name)?;
             let now = context.now();
             let (file, pair, code) = context.vault.create(name, kind, &password, now)?;
+            login::remember(context, name, None)?;
             (file, pair, password, code)
         }
         Err(error) => return Err(error.into()),

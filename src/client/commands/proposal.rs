@@ -1,12 +1,16 @@
 //! Proposals on their way between signers: reading, signing, joining, submitting.
+//!
+//! What a signer sees names every key in ten words, under the name that the verified roster gives to that key.
 
 use crate::context::Context;
 use crate::exit::Error;
 use crate::files;
 use crate::propose::{self, finish};
 use crate::ui::Report;
+use crate::whose;
 use clap::Subcommand;
-use peri_roster::Statement;
+use peri_roster::{Roster, Statement, Verified};
+use peri_seal::keys::KeyPair;
 use peri_seal::words::words;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -47,19 +51,28 @@ pub enum ProposalCommand {
 /// [`Error`].
 pub fn run(command: ProposalCommand, context: &mut Context) -> Result<Report, Error> {
     match command {
-        ProposalCommand::Show { file } => Ok(show(&propose::read(&file)?)),
+        ProposalCommand::Show { file } => {
+            let statement = propose::read(&file)?;
+            // Without a password: names are those that this home knows, words are those of the file.
+            let roster = context.roster_seen_last()?;
+            Ok(show(&statement, roster.as_deref()))
+        }
         ProposalCommand::Sign { file, sign_as, output, submit } => {
             let mut statement = propose::read(&file)?;
-            for name in &sign_as {
-                let pair = context.unlock(name)?;
+            let signers = sign_as.iter().map(|name| context.unlock(name)).collect::<Result<Vec<_>, _>>()?;
+            for pair in &signers {
                 statement = statement.sign(pair.signing(), pair.fingerprint());
             }
             let path = output.unwrap_or(file);
             if submit {
                 return send(context, &statement, Some(&path));
             }
+            let roster = match signers.first() {
+                Some(pair) => newest(context, pair)?,
+                None => context.roster_seen_last()?,
+            };
             files::write(&path, &statement.to_bytes(), 0o644)?;
-            let mut report = show(&statement);
+            let mut report = show(&statement, roster.as_deref());
             report.text = format!("signed; written to {}\n{}", path.display(), report.text);
             Ok(report)
         }
@@ -79,19 +92,35 @@ fn send(context: &mut Context, statement: &Statement, output: Option<&Path>) -> 
     finish(context, &mut session, &known, statement, output, false, false)
 }
 
-fn show(statement: &Statement) -> Report {
+/// The newest roster to be had: the appliance's, or the one seen last where it cannot be reached or does not know the
+/// signer. An appliance that is another one, or withholds statements, is an error: nobody should sign then.
+fn newest(context: &Context, who: &KeyPair) -> Result<Option<Verified<Roster>>, Error> {
+    match context.session().and_then(|mut session| session.roster(context, who)) {
+        Ok(known) => Ok(Some(known.roster)),
+        Err(error) if error.exit_code() == 5 => Err(error),
+        Err(error) => {
+            context.ui.note(&format!("names are from the roster that this home saw last: {error}"));
+            context.roster_seen_last()
+        }
+    }
+}
+
+fn show(statement: &Statement, roster: Option<&Roster>) -> Report {
     let proposal = statement.proposal();
     let signers: Vec<_> = statement.signers().collect();
     let lines: String =
         signers.iter().map(|signer| format!("\n  signed by {signer}\n    {}", words(signer).join(" "))).collect();
+    let keys = whose::of(&proposal.body, roster);
     let text = format!(
-        "{}\n  for appliance {}\n  may be accepted until {}\n  id {}{lines}",
+        "{}{}\n  for appliance {}\n  may be accepted until {}\n  id {}{lines}",
         statement.describe(),
+        whose::lines(&keys),
         proposal.vm,
         proposal.not_after,
         statement.hash()
     );
     let document = json!({
+        "keys": whose::document(&keys),
         "id": statement.hash(),
         "nonce": proposal.nonce,
         "kind": proposal.body.kind(),

@@ -7,6 +7,7 @@ use crate::propose::ProposeArgs;
 use crate::times::human;
 use crate::ui::Report;
 use crate::vault::KeyKind;
+use crate::whose::in_words;
 use clap::Subcommand;
 use peri_access::wire::{Health, Method};
 use peri_domain::{AccountId, Role, UtcNanos};
@@ -45,7 +46,12 @@ pub fn roster(context: &mut Context) -> Result<Report, Error> {
 fn document(roster: &Roster, set: &RosterSet, now: UtcNanos) -> Value {
     let seats: Vec<_> = roster
         .seats()
-        .map(|seat| json!({ "seat": seat.index, "name": seat.name, "key": seat.fingerprint, "revoked": seat.revoked }))
+        .map(|seat| {
+            json!({
+                "seat": seat.index, "name": seat.name, "key": seat.fingerprint, "words": in_words(&seat.fingerprint),
+                "revoked": seat.revoked,
+            })
+        })
         .collect();
     let accounts: Vec<_> = roster
         .accounts()
@@ -53,6 +59,7 @@ fn document(roster: &Roster, set: &RosterSet, now: UtcNanos) -> Value {
             let key = account.key().1;
             json!({
                 "account": account.id(), "name": account.name(), "role": account.role(), "key": key,
+                "words": in_words(&key),
                 "in_office": roster.account_by_key(key).is_some(), "removed": account.removed(),
             })
         })
@@ -61,10 +68,11 @@ fn document(roster: &Roster, set: &RosterSet, now: UtcNanos) -> Value {
         .posts()
         .map(|state| {
             let post = state.present();
+            let key = post.key.fingerprint();
             let members: Vec<_> = post.members.iter().map(|member| name_of(roster, member.account)).collect();
             json!({
-                "post": post.id, "name": post.name, "version": post.serial, "key": post.key.fingerprint(),
-                "members": members, "in_office": roster.post_in_office(state),
+                "post": post.id, "name": post.name, "version": post.serial, "key": key,
+                "words": in_words(&key), "members": members, "in_office": roster.post_in_office(state),
             })
         })
         .collect();
@@ -158,16 +166,19 @@ fn text(document: &Value) -> String {
     };
     let flag = |item: &Value, key: &str, text: &'static str| if item[key] == true { text } else { "" };
     section("Seats", "seats", &|s| {
-        format!("{} {:<20} {}{}", s["seat"], word(s, "name"), word(s, "key"), flag(s, "revoked", "  REVOKED"))
+        let (name, state) = (word(s, "name"), flag(s, "revoked", "  REVOKED"));
+        format!("{} {name:<20} {}{state}\n      {}", s["seat"], word(s, "key"), word(s, "words"))
     });
     section("Accounts", "accounts", &|a| {
         let gone = if a["removed"] == true { "  removed" } else { flag_not(a, "in_office", "  REVOKED") };
-        format!("{:<20} {:<14} {}{gone}", word(a, "name"), word(a, "role"), word(a, "account"))
+        let (name, role, words) = (word(a, "name"), word(a, "role"), word(a, "words"));
+        format!("{name:<20} {role:<14} {}{gone}\n      {words}", word(a, "account"))
     });
     section("Posts", "posts", &|p| {
         let names: Vec<_> = p["members"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let state = flag_not(p, "in_office", "  PAUSED: a member or the key is out of office; peri post change");
-        format!("{:<20} version {}  {}: {}{state}", word(p, "name"), p["version"], word(p, "post"), names.join(", "))
+        let (name, members, words) = (word(p, "name"), names.join(", "), word(p, "words"));
+        format!("{name:<20} version {}  {}: {members}{state}\n      {words}", p["version"], word(p, "post"))
     });
     section("Cameras", "cameras", &|c| {
         let state = if c["removed"] == true { "removed" } else { flag_not(c, "registered", "NOT REGISTERED") };

@@ -39,10 +39,14 @@ fn the_recovery_code_brings_a_key_back_on_another_device() {
     let (other_dir, other) = home();
     std::fs::copy(vault.path().join("keys/viewer"), other_dir.path().join("peri/keys/viewer")).unwrap();
     assert!(other.unlock("viewer", PASSWORD).is_err());
-    let wrong = RecoveryCode::generate(&mut rng::system());
-    assert!(other.recover("viewer", &wrong.to_text(), "another sentence").is_err());
-    assert!(matches!(other.recover("viewer", "nonsense", "another sentence"), Err(VaultError::Code(_))));
-    other.recover("viewer", &code.to_text(), "another sentence").unwrap();
+    let (wrong, next) = (RecoveryCode::generate(&mut rng::system()), RecoveryCode::generate(&mut rng::system()));
+    let recover = |code: &str, next: &RecoveryCode| other.recover("viewer", code, "another sentence", next);
+    assert!(recover(&wrong.to_text(), &next).is_err());
+    assert!(matches!(recover("nonsense", &next), Err(VaultError::Code(_))));
+    let (_, pair) = recover(&code.to_text(), &next).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(*pair.public(), file.public);
+    assert!(recover(&code.to_text(), &wrong).is_err(), "a code opens a file once");
+    assert!(recover(&next.to_text(), &wrong).is_ok(), "the next one does");
     assert_eq!(*other.unlock("viewer", "another sentence").unwrap().public(), file.public);
     assert!(vault.unlock("viewer", PASSWORD).is_ok(), "the first device is not touched");
 }

@@ -17,18 +17,75 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp
     SELECT c.credential FROM peri.credential c WHERE c.name = p_name
 $$;
 
-CREATE FUNCTION peri_api.credential_of(p_account bytea) RETURNS TABLE (name bytea, credential bytea)
+CREATE FUNCTION peri_api.credential_of(p_account bytea) RETURNS TABLE (issued bigint, credential bytea)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
-    SELECT c.name, c.credential FROM peri.credential c WHERE c.account = p_account
+    SELECT c.issued, c.credential FROM peri.credential c WHERE c.account = p_account
 $$;
 
--- Sets an account's login: 0 done, 1 the name is somebody else's, 2 a newer one stands.
-CREATE FUNCTION peri_api.credential_set(p_name bytea, p_account bytea, p_issued bigint, p_credential bytea) RETURNS smallint
+-- Logins of keys that an invitation enrolled and that are not in office (yet): nobody gets in by them, and none of them
+-- touches the login that stands for the account. `kept` is when the key will not come into office any more.
+CREATE TABLE peri.credential_waiting (
+    signer     bytea  PRIMARY KEY CHECK (octet_length(signer) = 32),
+    name       bytea  NOT NULL CHECK (octet_length(name) = 32),
+    account    bytea  NOT NULL CHECK (octet_length(account) = 16),
+    issued     bigint NOT NULL,
+    credential bytea  NOT NULL CHECK (octet_length(credential) BETWEEN 1 AND 8192),
+    kept       bigint NOT NULL
+);
+
+-- Keeps such a login: 0 done, 1 the name is somebody else's, 2 a newer one waits.
+CREATE FUNCTION peri_api.credential_keep(
+    p_signer bytea, p_name bytea, p_account bytea, p_issued bigint, p_credential bytea, p_kept bigint, p_now bigint
+) RETURNS smallint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+BEGIN
+    DELETE FROM peri.credential_waiting w WHERE w.kept < p_now;
+    IF EXISTS (SELECT FROM peri.credential c WHERE c.name = p_name AND c.account <> p_account)
+        OR EXISTS (SELECT FROM peri.credential_waiting w WHERE w.name = p_name AND w.account <> p_account) THEN
+        RETURN 1;
+    END IF;
+    INSERT INTO peri.credential_waiting AS w (signer, name, account, issued, credential, kept)
+        VALUES (p_signer, p_name, p_account, p_issued, p_credential, p_kept)
+        ON CONFLICT (signer) DO UPDATE SET name = excluded.name, account = excluded.account, issued = excluded.issued,
+            credential = excluded.credential, kept = excluded.kept
+        WHERE w.issued < excluded.issued;
+    RETURN CASE WHEN FOUND THEN 0 ELSE 2 END;
+END $$;
+
+CREATE FUNCTION peri_api.credentials_waiting(p_after bytea, p_limit integer) RETURNS TABLE (signer bytea, account bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+    SELECT w.signer, w.account FROM peri.credential_waiting w WHERE w.signer > p_after ORDER BY w.signer LIMIT p_limit
+$$;
+
+-- The key is in office now: its login stands, whatever stood for the account before. 0 done, 1 the name is somebody
+-- else's by now (nothing waits any more), 2 nothing waited.
+CREATE FUNCTION peri_api.credential_stands(p_signer bytea) RETURNS smallint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+DECLARE
+    v peri.credential_waiting;
+BEGIN
+    DELETE FROM peri.credential_waiting w WHERE w.signer = p_signer RETURNING * INTO v;
+    IF NOT FOUND THEN
+        RETURN 2;
+    END IF;
+    IF EXISTS (SELECT FROM peri.credential c WHERE c.name = v.name AND c.account <> v.account) THEN
+        RETURN 1;
+    END IF;
+    INSERT INTO peri.credential (name, account, issued, credential) VALUES (v.name, v.account, v.issued, v.credential)
+        ON CONFLICT (account) DO UPDATE SET name = excluded.name, issued = excluded.issued, credential = excluded.credential;
+    RETURN 0;
+END $$;
+
+-- Sets the login of an account by its key in office: 0 done, 1 the name is somebody else's, 2 a newer one stands.
+CREATE FUNCTION peri_api.credential_set(
+    p_signer bytea, p_name bytea, p_account bytea, p_issued bigint, p_credential bytea
+) RETURNS smallint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM peri.credential c WHERE c.name = p_name AND c.account <> p_account) THEN
         RETURN 1;
     END IF;
+    DELETE FROM peri.credential_waiting w WHERE w.signer = p_signer;
     INSERT INTO peri.credential AS c (name, account, issued, credential) VALUES (p_name, p_account, p_issued, p_credential)
         ON CONFLICT (account) DO UPDATE SET name = excluded.name, issued = excluded.issued, credential = excluded.credential
         WHERE c.issued < excluded.issued;
@@ -46,6 +103,7 @@ END $$;
 -- Forgets the logins of accounts that were removed.
 CREATE FUNCTION peri_api.credentials_drop(p_accounts bytea[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+    DELETE FROM peri.credential_waiting w WHERE w.account = ANY (p_accounts);
     DELETE FROM peri.credential c WHERE c.account = ANY (p_accounts)
 $$;
 
