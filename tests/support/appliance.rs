@@ -65,7 +65,11 @@ impl Tpm {
             .stderr(log);
         let _ = std::fs::remove_file(&socket);
         let process = Guarded::spawn(&mut command);
-        wait_for("swtpm listens", secs(5), || socket.exists().then_some(()));
+        // Between its file and its listening it refuses: the kernel's list tells the two apart (__SO_ACCEPTCON, 0x10000).
+        let path = socket.to_str().unwrap();
+        let listens = |line: &str| line.ends_with(path) && line.split_whitespace().nth(3) == Some("00010000");
+        let sockets = || std::fs::read_to_string("/proc/net/unix").unwrap();
+        wait_for("swtpm listens", secs(10), || sockets().lines().any(listens).then_some(()));
         process
     }
 
