@@ -414,20 +414,27 @@ fn ten_thousand_guesses_cost_a_handful_of_hashes_over_restarts_and_known_and_unk
 
     // Her own device has a lane of its own: all that guessing does not keep her out.
     std::fs::remove_file(anna.keys().join("keys/key")).unwrap();
-    let crowded = AtomicUsize::new(0);
+    let (crowded, enough) = (AtomicUsize::new(0), &AtomicUsize::new(0));
     std::thread::scope(|scope| {
         // Nor do attempts at ever new names, each of which is hashed: they wait in places of their own.
-        for stranger in 0..26_u8 {
+        for stranger in 0..24_u8 {
             let (socket, crowded) = (&socket, &crowded);
             scope.spawn(move || {
-                let ask = login(&format!("somebody-{stranger}"), [stranger; 32], [stranger; 32]);
-                let problem = problem(exchange(&mut connect(socket), &ask));
-                assert!(matches!(problem.status, 401 | 503), "{problem}");
-                crowded.fetch_add(usize::from(problem.code == "too_many_logins"), Ordering::Relaxed);
+                let mut stream = connect(socket);
+                for attempt in 0..1_000 {
+                    let ask = login(&format!("somebody-{stranger}-{attempt}"), [stranger; 32], [stranger; 32]);
+                    let problem = problem(exchange(&mut stream, &ask));
+                    assert!(matches!(problem.status, 401 | 503), "{problem}");
+                    crowded.fetch_add(usize::from(problem.code == "too_many_logins"), Ordering::Relaxed);
+                    if enough.load(Ordering::Relaxed) > 0 {
+                        return;
+                    }
+                }
             });
         }
-        wait_for("strangers wait at the door", secs(20), || (crowded.load(Ordering::Relaxed) > 0).then_some(()));
+        wait_for("strangers wait at the door", secs(60), || (crowded.load(Ordering::Relaxed) > 0).then_some(()));
         anna.ok(&["login", LOGIN, "--name", "key"]);
+        enough.store(1, Ordering::Relaxed);
     });
     // But whoever has the device guesses as slowly as anybody, and an early right password is early.
     let device = Vault::open(&anna.keys()).unwrap().device_secret().unwrap();

@@ -257,8 +257,11 @@ impl Invitations {
     /// [`InviteError::Exists`], [`InviteError::Length`], [`InviteError::Yours`], [`InviteError::Full`].
     pub fn offer(&mut self, offer: Offer, by: Fingerprint, now: UtcNanos) -> Result<(), InviteError> {
         // What ended longer ago than an invitation may last gives no better error than an unknown one.
+        let kept = self.all.len();
         self.all.retain(|_, entry| now.saturating_since(entry.offer.not_after) <= INVITATION_MAX);
-        self.by_key.retain(|_, id| self.all.contains_key(id));
+        if self.all.len() < kept {
+            self.index();
+        }
         if self.all.contains_key(&offer.id) {
             return Err(InviteError::Exists);
         }
@@ -355,12 +358,19 @@ impl Invitations {
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), CanonicalError> {
         let entry: Entry = canonical::decode("stored invitation", bytes)?;
         let id = entry.offer.id;
-        self.by_key.retain(|_, of| *of != id);
         if let Some(key) = &entry.key {
             self.by_key.insert(key.fingerprint(), id);
         }
-        self.all.insert(id, entry);
+        if self.all.insert(id, entry).is_some_and(|before| before.key.is_some()) {
+            self.index();
+        }
         Ok(())
+    }
+
+    /// Finds keys by invitation anew: one key may have been enrolled by two.
+    fn index(&mut self) {
+        let enrolled = self.all.iter().filter_map(|(id, entry)| Some((entry.key.as_ref()?.fingerprint(), *id)));
+        self.by_key = enrolled.collect();
     }
 }
 

@@ -134,7 +134,8 @@ pub trait Credentials {
 /// The store did not take what must not be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the use of the recovery code could not be stored, so nothing was handed out and the code is still good; try later"
+    "the use of the recovery code could not be stored for certain, so nothing was handed out; try again, and if the code is \
+     refused then, it was spent all the same: a device that holds the key prints a new sheet, else an administrator resets"
 )]
 pub struct NotDurable;
 

@@ -66,7 +66,8 @@ pub enum Command {
     /// Invite somebody: a link that enrols one key, once
     #[command(subcommand)]
     Invite(invite::InviteCommand),
-    /// Use an invitation: make a key in this home and enrol it
+    /// Use an invitation: make a key in this home, enrol it and set its login; then the recovery sheet is printed. After a
+    /// failure the same command goes on with that key
     Enrol(invite::EnrolArgs),
     /// Fetch a key to a device that knew it, with its password
     Login(login::LoginArgs),

@@ -2,8 +2,8 @@
 //!
 //! What does not belong: the keys' own files ([`crate::vault`]), asking for passwords. Invariants: the appliance gets
 //! neither password nor code nor device secret, only what is derived from them for it; a recovered key lies in this home
-//! before anything else is asked, because the code is spent by then; a login's name is remembered before it is set,
-//! because the answer may get lost.
+//! before anything else is asked, because the code is spent by then (where that fails, its login gets the next code at
+//! once); a login's name is remembered before it is set, because the answer may get lost.
 
 use crate::commands::key::{self, SheetArgs};
 use crate::conn::{ConnError, Connection};
@@ -87,7 +87,7 @@ pub fn remember(context: &Context, key: &str, name: Option<&str>) -> Result<(), 
 /// Sets the login of a key: the wraps under password and device secret, and under a new recovery code where one is given.
 ///
 /// # Errors
-/// [`Error`]. After a refusal this home remembers the login name that it knew before.
+/// [`Error`]. After a refusal this home remembers the login name that it knew before; after a lost answer the new one.
 #[expect(clippy::too_many_arguments, reason = "each is another thing of the person's")]
 pub fn set(
     context: &Context,
@@ -99,6 +99,26 @@ pub fn set(
     password: &str,
     code: Option<&RecoveryCode>,
 ) -> Result<(), Error> {
+    let signed = setting(context, vm, pair, name, password, code)?;
+    let before = name_of(context, key)?;
+    remember(context, key, Some(name))?;
+    let done: Result<(), ConnError> = connection.answer(&Ask::Set(signed));
+    let Err(error) = done else { return Ok(()) };
+    if certainly_not_set(&error) {
+        remember(context, key, before.as_deref())?;
+    }
+    Err(Error::Conn(not_set(error)))
+}
+
+/// What the appliance is asked to keep for a login.
+fn setting(
+    context: &Context,
+    vm: VmId,
+    pair: &KeyPair,
+    name: &str,
+    password: &str,
+    code: Option<&RecoveryCode>,
+) -> Result<SignedSetting, Error> {
     let rng = &mut rng::system();
     let device = context.vault.device_secret()?;
     let parameters = PasswordParameters::generate(rng);
@@ -113,22 +133,38 @@ pub fn set(
         lane: code.lane_key().commit(),
         wrapped: code.wrap(rng, pair).to_bytes().into(),
     });
-    let signed = SignedSetting::new(vm, pair, name, context.now(), parameters, by_password, by_code);
-    let before = name_of(context, key)?;
-    remember(context, key, Some(name))?;
-    let done: Result<(), ConnError> = connection.answer(&Ask::Set(signed));
-    match done {
-        Err(ConnError::Refused(mut problem)) if problem.status < 500 => {
-            // Certainly not set.
-            remember(context, key, before.as_deref())?;
-            if problem.code == "not_authenticated" {
-                problem
-                    .detail
-                    .push_str("; a key made by `peri account request` gets a login once its account is in office");
-            }
-            Err(ConnError::Refused(problem).into())
+    Ok(SignedSetting::new(vm, pair, name, context.now(), parameters, by_password, by_code))
+}
+
+/// Whether the appliance said so early that it kept nothing. Other failures on its side leave that open.
+fn certainly_not_set(error: &ConnError) -> bool {
+    matches!(error, ConnError::Refused(problem) if problem.status < 500 || problem.code == "too_many_logins")
+}
+
+/// The same error with what it means for the login.
+fn not_set(error: ConnError) -> ConnError {
+    match error {
+        ConnError::Refused(mut problem) if problem.code == "not_authenticated" => {
+            problem
+                .detail
+                .push_str("; a key made by `peri account request` gets a login once its account is in office");
+            ConnError::Refused(problem)
         }
-        other => Ok(other?),
+        ConnError::Broken(source) => ConnError::AnswerLost(format!(
+            "{source}; the login may have been set, and older sheets may be void; run the same command again"
+        )),
+        error => error,
+    }
+}
+
+/// Why a login was not set, for commands that name another remedy than running them again.
+#[must_use]
+pub fn why_not_set(error: &Error) -> String {
+    match error {
+        Error::Conn(ConnError::AnswerLost(_)) => {
+            "the answer of the appliance got lost, so it may have been set all the same".into()
+        }
+        error => error.to_string(),
     }
 }
 
@@ -189,6 +225,7 @@ pub fn recover(args: &RecoverArgs, context: &mut Context) -> Result<Report, Erro
     // A home that cannot be written is found out while the code still holds.
     context.vault.device_secret()?;
     context.vault.set_state(LOGINS, &logins(context)?)?;
+    context.vault.try_keys()?;
     let mut session = context.session()?;
     let request = LoginRequest {
         name: name.clone(),
@@ -210,14 +247,21 @@ pub fn recover(args: &RecoverArgs, context: &mut Context) -> Result<Report, Erro
     let pair = opened(&page, |wrapped| open_with_recovery(wrapped, &code))?;
     let next = RecoveryCode::generate(&mut rng::system());
     // The code is spent, and this is the only copy: into the home, before anything else is asked or can fail.
-    let file = install(context, &key, page.account, &pair, &password, &next)?;
+    let file = match install(context, &key, page.account, &pair, &password, &next) {
+        Ok(file) => file,
+        Err(error) => {
+            let outcome = rescue(args, context, &mut session, &key, page.account, pair, &name, &password, &next);
+            return Err(not_installed(&key, &name, &error, outcome));
+        }
+    };
     let vm = session.vm();
     remember(context, &key, Some(&name))
         .and_then(|()| set(context, &mut session.conn, vm, &key, &pair, &name, &password, Some(&next)))
         .map_err(|error| {
             // No sheet is printed: the next one of `peri key sheet` holds. An error, so that nobody goes on in peace.
+            let why = why_not_set(&error);
             Error::Usage(format!(
-                "key {key} is in this home under the new password, but its login could not be set anew ({error}) and the \
+                "key {key} is in this home under the new password, but its login could not be set anew ({why}) and the \
                  old recovery sheet is spent: run `peri key sheet {key} --login {name}`, which sets the login and prints a \
                  new sheet"
             ))
@@ -229,6 +273,59 @@ pub fn recover(args: &RecoverArgs, context: &mut Context) -> Result<Report, Erro
     let text =
         format!("key {key} is in this home under the new password; the old recovery sheet is spent{}", made.text);
     Ok(Report::new(text, made.json))
+}
+
+/// The code is spent and the key cannot be written here: its login is set under the new password and the next code, and
+/// the sheet is printed at once, because the command ends with an error. Writes nothing into the home.
+#[expect(clippy::too_many_arguments, reason = "each is another thing of the person's")]
+fn rescue(
+    args: &RecoverArgs,
+    context: &Context,
+    session: &mut Session,
+    key: &str,
+    id: AccountId,
+    pair: KeyPair,
+    name: &str,
+    password: &str,
+    next: &RecoveryCode,
+) -> Result<(), Error> {
+    let kind = KeyKind::Account { id, role: Role::Viewer };
+    let file = context.vault.locked_up(kind, &pair, password, next, context.now())?;
+    let signed = setting(context, session.vm(), &pair, name, password, Some(next))?;
+    let done: Result<(), ConnError> = session.conn.answer(&Ask::Set(signed));
+    // After a lost answer, too: the sheet may hold, and it is all there is.
+    if let Err(error) = &done
+        && !matches!(error, ConnError::Broken(_))
+    {
+        return Ok(done?);
+    }
+    let mut made = key::Made { text: String::new(), json: key::describe(key, &file), file, pair };
+    if key::print_sheet(&mut made, key, next, &args.sheet, Some(name)).is_err() {
+        // The disk may be full for the sheet as well.
+        let here = SheetArgs { sheet: Some("-".into()), no_sheet: false };
+        key::print_sheet(&mut made, key, next, &here, Some(name))?;
+    }
+    context.ui.report(&Report::new(made.text, made.json))?;
+    Ok(done.map_err(not_set)?)
+}
+
+/// What became of a key that could not be written after its code was spent.
+fn not_installed(key: &str, name: &str, error: &Error, rescued: Result<(), Error>) -> Error {
+    let then = match rescued {
+        Ok(()) => format!(
+            "its login has the new password, and a new sheet, if one was asked for, is above or in its file; once the \
+             home can be written, `peri login {name} --name {key}` brings the key to this device, and the new sheet to any"
+        ),
+        Err(error) => format!(
+            "setting its login anew failed, too ({}); if a new sheet is above or in its file, try it: `peri recover {name}`; \
+             a device that holds the key prints a new one: `peri key sheet NAME`; if all is lost, an administrator invites \
+             again: `peri invite new ACCOUNT --reset`",
+            why_not_set(&error)
+        ),
+    };
+    Error::Usage(format!(
+        "the old recovery sheet is spent, but key {key} could not be written into this home ({error}); {then}"
+    ))
 }
 
 fn opened(
@@ -244,6 +341,11 @@ fn not_logged_in(error: ConnError, next: &str) -> Error {
     Error::Conn(match error {
         ConnError::Refused(mut problem) if problem.code == "wrong_login" => {
             problem.detail = format!("{}; {next}", problem.detail);
+            ConnError::Refused(problem)
+        }
+        // The ledger failed after the check: a code may be spent all the same.
+        ConnError::Refused(mut problem) if problem.code == "ledger_away" => {
+            problem.detail = format!("{}; try the same command again, and if it is refused: {next}", problem.detail);
             ConnError::Refused(problem)
         }
         // The appliance may have answered, and a code is spent then: the next attempt tells.
@@ -313,5 +415,41 @@ mod tests {
         assert_eq!(error.exit_code(), 4);
         let text = error.to_string();
         assert!(text.contains("try the sheet") && !text.contains("nothing was changed"), "{text}");
+        // The ledger failed after the code was taken.
+        let away = ConnError::Refused(peri_access::wire::Problem::new(503, "ledger_away", "Not now", "disk"));
+        let error = not_logged_in(away, "try the sheet");
+        assert_eq!((error.code().as_str(), error.exit_code()), ("ledger_away", 3));
+        let text = error.to_string();
+        assert!(text.contains("same command again") && text.ends_with("try the sheet"), "{text}");
+    }
+
+    #[test]
+    fn a_name_is_forgotten_only_where_nothing_was_set_and_a_lost_answer_says_what_may_have_happened() {
+        let refused = |status, code| ConnError::Refused(peri_access::wire::Problem::new(status, code, "No", "no"));
+        for (status, code, certain) in [
+            (409, "name_taken", true),
+            (503, "too_many_logins", true),
+            (503, "ledger_away", false),
+            (500, "hash", false),
+        ] {
+            assert_eq!(certainly_not_set(&refused(status, code)), certain, "{code}");
+        }
+        let broken = || ConnError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        assert!(!certainly_not_set(&broken()));
+        let error = Error::Conn(not_set(broken()));
+        let text = error.to_string();
+        assert!(text.contains("may have been set") && !text.contains("nothing was changed"), "{text}");
+        assert!(!why_not_set(&error).contains("same command"), "commands with another remedy");
+        let error = Error::Conn(not_set(refused(401, "not_authenticated")));
+        assert!(error.to_string().contains("in office"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_written_is_not_said_to_be_safe_unless_its_login_is() {
+        let full = Error::Usage("disk full".into());
+        let told = |rescued| not_installed("back", "anna", &full, rescued).to_string();
+        let (safe, lost) = (told(Ok(())), told(Err(Error::Usage("gone".into()))));
+        assert!(safe.contains("disk full") && safe.contains("`peri login anna --name back`"), "{safe}");
+        assert!(lost.contains("gone") && lost.contains("--reset") && !lost.contains("peri login"), "{lost}");
     }
 }

@@ -11,7 +11,7 @@ use crate::{conn, files, times, whose};
 use clap::Args;
 use peri_domain::Nonce;
 use peri_domain::limits::STATEMENT_MAX;
-use peri_roster::{Body, Proposal, RosterError, Statement};
+use peri_roster::{Body, Proposal, Roster, RosterError, Statement};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -60,13 +60,22 @@ pub fn propose(
     let body = make(context, &session, &known)?;
     let nonce = Nonce(conn::random());
     let proposal = Proposal::new(session.vm(), body, not_after, nonce, known.roster.seat_set())?;
+    announce(context, "about to be proposed", &proposal, Some(&*known.roster));
     let statement = signers
         .iter()
         .fold(Statement::unsigned(proposal), |statement, pair| statement.sign(pair.signing(), pair.fingerprint()));
     finish(context, &mut session, &known, &statement, args.output.as_deref(), args.no_submit, args.submit)
 }
 
-/// Submits a statement if its signatures suffice, else writes it or says who is missing.
+/// Says what a proposal does and whose keys it is about, before anything is signed, sent or written. Nothing is asked, so
+/// whoever wants to compare first uses `peri proposal show`; but the words are there also where the act fails or its
+/// answer gets lost. A note on standard error, with `--json`, too.
+pub(crate) fn announce(context: &Context, doing: &str, proposal: &Proposal, roster: Option<&Roster>) {
+    let keys = whose::lines(&whose::of(&proposal.body, roster));
+    context.ui.note(&format!("{doing}: {}{keys}", proposal.describe()));
+}
+
+/// Submits a statement if its signatures suffice, else writes it or says who is missing. The caller has announced it.
 pub(crate) fn finish(
     context: &Context,
     session: &mut Session,

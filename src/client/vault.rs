@@ -33,6 +33,9 @@ const DEVICE_SECRET_FILE: &str = "device-secret";
 /// Longest key file: public keys 1.7 KiB and two wraps of some 200 bytes.
 const KEY_FILE_MAX: usize = 8 * 1024;
 
+/// Written and removed where a key file is about to come.
+const TRIAL_FILE: &str = ".trial";
+
 /// What a key is for; decides which commands take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum KeyKind {
@@ -281,16 +284,42 @@ impl Vault {
         now: UtcNanos,
     ) -> Result<KeyFile, VaultError> {
         self.free(name)?;
-        let file = KeyFile {
+        let file = self.locked_up(kind, pair, password, code, now)?;
+        self.store(name, &file)?;
+        Ok(file)
+    }
+
+    /// The file of a key under a password with this home's device secret and under a recovery code; it is not written.
+    ///
+    /// # Errors
+    /// As [`Vault::device_secret`].
+    pub fn locked_up(
+        &self,
+        kind: KeyKind,
+        pair: &KeyPair,
+        password: &str,
+        code: &RecoveryCode,
+        now: UtcNanos,
+    ) -> Result<KeyFile, VaultError> {
+        Ok(KeyFile {
             version: KEY_FILE_VERSION,
             kind,
             public: pair.public().clone(),
             created: now,
             locked: lock(pair, password, &self.device_secret()?),
             recovery: code.wrap(&mut rng::system(), pair),
-        };
-        self.store(name, &file)?;
-        Ok(file)
+        })
+    }
+
+    /// Tries whether a key file could be written: writes one of the greatest length under a name that no key has, and
+    /// takes it away again.
+    ///
+    /// # Errors
+    /// File errors.
+    pub fn try_keys(&self) -> Result<(), VaultError> {
+        write_atomic(&self.keys, TRIAL_FILE, &[0; KEY_FILE_MAX], FILE_MODE)?;
+        self.keys.unlink(TRIAL_FILE)?;
+        Ok(())
     }
 
     /// Gives a key a new recovery code; the one before is void for this file.

@@ -6,11 +6,20 @@
 //! roster by that very key, never from what the statement says of it. A key that the statement enters brings its name
 //! along, and that name is a claim: so compare the words.
 
-use peri_domain::Fingerprint;
+use peri_domain::{Fingerprint, Nonce};
 use peri_roster::body::{Body, Post};
 use peri_roster::{Owner, Roster};
 use peri_seal::words::words;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a statement names: a key, or something whose key only the roster could tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    Key(Fingerprint),
+    /// `account …`, `grant …`: the roster at hand does not know it.
+    Unknown(String),
+}
 
 /// A key in a statement, and its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,32 +28,45 @@ pub struct Whose {
     part: &'static str,
     /// Name and kind of the holder; `None`: the roster at hand knows no such key.
     holder: Option<(String, String)>,
-    key: Fingerprint,
+    named: Named,
 }
 
 impl Whose {
     /// A key that the statement enters, under the name it brings along.
     fn entered(part: &'static str, name: &str, kind: String, key: Fingerprint) -> Self {
-        Self { part, holder: Some((name.to_owned(), kind)), key }
+        Self { part, holder: Some((name.to_owned(), kind)), named: Named::Key(key) }
     }
 
     /// A key that is in the roster, if it is.
     fn known(part: &'static str, key: Fingerprint, roster: Option<&Roster>) -> Self {
-        Self { part, holder: roster.and_then(|roster| holder(roster, key)), key }
+        Self { part, holder: roster.and_then(|roster| holder(roster, key)), named: Named::Key(key) }
+    }
+
+    /// Something of which the roster at hand cannot say whose it is.
+    fn unknown(part: &'static str, what: String) -> Self {
+        Self { part, holder: None, named: Named::Unknown(what) }
     }
 
     /// One line.
     fn line(&self) -> String {
-        let words = in_words(&self.key);
+        let named = match &self.named {
+            Named::Key(key) => format!("key: {}", in_words(key)),
+            Named::Unknown(what) => what.clone(),
+        };
         match &self.holder {
-            Some((name, kind)) => format!("{}: {name} ({kind}), key: {words}", self.part),
-            None => format!("{}: NOBODY in the roster that this home saw last, key: {words}", self.part),
+            Some((name, kind)) => format!("{}: {name} ({kind}), {named}", self.part),
+            None => format!("{}: NOBODY in the roster that this home saw last, {named}", self.part),
         }
     }
 
     fn json(&self) -> Value {
         let (name, kind) = self.holder.as_ref().map(|(name, kind)| (name, kind)).unzip();
-        json!({ "part": self.part, "name": name, "kind": kind, "key": self.key, "words": in_words(&self.key) })
+        let (key, unknown) = match &self.named {
+            Named::Key(key) => (Some(key), None),
+            Named::Unknown(what) => (None, Some(what)),
+        };
+        let words = key.map(in_words);
+        json!({ "part": self.part, "name": name, "kind": kind, "key": key, "words": words, "unknown": unknown })
     }
 }
 
@@ -66,20 +88,25 @@ pub fn of(body: &Body, roster: Option<&Roster>) -> Vec<Whose> {
         Body::Account(b) => vec![Whose::entered("account", &b.name, b.role.to_string(), b.key.fingerprint())],
         Body::AccountRemoval(b) => {
             let account = roster.and_then(|roster| roster.account(b.account));
-            account.map(|account| Whose::known("removed", account.key().1, roster)).into_iter().collect()
+            vec![account.map_or_else(
+                || Whose::unknown("removed", format!("account {}", b.account)),
+                |account| Whose::known("removed", account.key().1, roster),
+            )]
         }
         Body::KeyChange(b) => {
             let old = Whose::known("old key", b.old, roster);
-            let new = Whose { part: "new key", key: b.new.fingerprint(), ..old.clone() };
+            let new = Whose { part: "new key", named: Named::Key(b.new.fingerprint()), ..old.clone() };
             vec![old, new]
         }
         Body::Grant(b) => recipient(b.recipient, roster),
         Body::GrantRenewal(b) => {
-            let grants = roster.into_iter().flat_map(Roster::grants).filter(|(id, _)| b.grants.contains(id));
-            let mut keys: Vec<Fingerprint> = grants.map(|(_, state)| state.grant.recipient).collect();
-            keys.sort_unstable();
-            keys.dedup();
-            keys.into_iter().flat_map(|key| recipient(key, roster)).collect()
+            let grants: BTreeMap<Nonce, Fingerprint> =
+                roster.into_iter().flat_map(Roster::grants).map(|(id, state)| (id, state.grant.recipient)).collect();
+            let keys: BTreeSet<Fingerprint> = b.grants.iter().filter_map(|id| grants.get(id).copied()).collect();
+            let mut all: Vec<Whose> = keys.into_iter().flat_map(|key| recipient(key, roster)).collect();
+            let unknown = b.grants.iter().filter(|id| !grants.contains_key(id));
+            all.extend(unknown.map(|id| Whose::unknown("to", format!("grant {id}"))));
+            all
         }
         Body::Release(b) => recipient(b.recipient, roster),
         Body::Revocation(b) => b.keys.iter().map(|key| Whose::known("revoked", *key, roster)).collect(),
@@ -147,7 +174,7 @@ pub fn document(all: &[Whose]) -> Value {
 mod tests {
     use super::*;
     use peri_domain::{AccountId, Rights, Role, UtcNanos};
-    use peri_roster::body::{Cameras, Grant, NewAccount};
+    use peri_roster::body::{AccountRemoval, Cameras, Grant, GrantRenewal, NewAccount};
     use peri_seal::keys::KeyPair;
     use peri_seal::rng;
 
@@ -177,5 +204,19 @@ mod tests {
         let text = lines(&all);
         assert!(text.contains("NOBODY") && text.contains(&in_words(&Fingerprint([7; 32]))), "{text}");
         assert!(document(&all)[0]["name"].is_null());
+    }
+
+    #[test]
+    fn a_removal_and_a_renewal_that_the_roster_does_not_know_are_not_passed_over_in_silence() {
+        let (account, grant) = (AccountId([3; 16]), Nonce([4; 16]));
+        let removal = Body::AccountRemoval(AccountRemoval { account });
+        let renewal = Body::GrantRenewal(GrantRenewal { grants: vec![grant], until: UtcNanos(1) });
+        for (body, what) in [(removal, format!("account {account}")), (renewal, format!("grant {grant}"))] {
+            let all = of(&body, None);
+            let text = lines(&all);
+            assert!(text.contains("NOBODY in the roster that this home saw last") && text.ends_with(&what), "{text}");
+            let document = document(&all);
+            assert!(document[0]["key"].is_null() && document[0]["unknown"] == what, "{document}");
+        }
     }
 }

@@ -64,12 +64,26 @@ impl Db {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
-    /// The login of an account, with the time at which it was made.
+    /// The login of an account that this key set, with the time at which it was made.
     ///
     /// # Errors
     /// [`DbError`].
-    pub fn credential_of(&mut self, account: AccountId) -> Result<Option<(UtcNanos, Vec<u8>)>, DbError> {
-        let rows = self.call("SELECT * FROM peri_api.credential_of($1)", &[&account.as_bytes().as_slice()])?;
+    pub fn credential_by(
+        &mut self,
+        account: AccountId,
+        signer: Fingerprint,
+    ) -> Result<Option<(UtcNanos, Vec<u8>)>, DbError> {
+        let (account, signer) = (account.as_bytes().as_slice(), signer.as_bytes().as_slice());
+        let rows = self.call("SELECT * FROM peri_api.credential_by($1, $2)", &[&account, &signer])?;
+        Ok(rows.first().map(|row| (UtcNanos(row.get(0)), row.get(1))))
+    }
+
+    /// The login that waits for this key, with the time at which it was made.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn waiting_credential(&mut self, signer: Fingerprint) -> Result<Option<(UtcNanos, Vec<u8>)>, DbError> {
+        let rows = self.call("SELECT * FROM peri_api.credential_waiting($1)", &[&signer.as_bytes().as_slice()])?;
         Ok(rows.first().map(|row| (UtcNanos(row.get(0)), row.get(1))))
     }
 
@@ -220,14 +234,16 @@ mod tests {
         assert_eq!(db.set_credential(&login(one, anna, 10, b"copy")).unwrap(), Set::Old);
         assert_eq!(db.set_credential(&login(two, anna, 11, b"second")).unwrap(), Set::Done);
         assert_eq!((db.credential(one).unwrap(), db.credential(two).unwrap()), (None, Some(b"second".to_vec())));
-        assert_eq!(db.credential_of(anna).unwrap(), Some((UtcNanos(11), b"second".to_vec())));
+        let (key, other) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
+        assert_eq!(db.credential_by(anna, key).unwrap(), Some((UtcNanos(11), b"second".to_vec())));
+        assert_eq!(db.credential_by(anna, other).unwrap(), None, "of another key");
         assert_eq!(db.set_credential(&login(one, bert, 1, b"his")).unwrap(), Set::Done);
         assert!(!db.spend_credential(anna, b"first", b"less").unwrap());
         assert!(db.spend_credential(anna, b"second", b"less").unwrap());
         assert!(!db.spend_credential(anna, b"second", b"less").unwrap(), "spent once");
         assert_eq!(db.credential(two).unwrap(), Some(b"less".to_vec()));
         db.drop_credentials(&[anna]).unwrap();
-        assert_eq!((db.credential_of(anna).unwrap(), db.credential(one).unwrap()), (None, Some(b"his".to_vec())));
+        assert_eq!((db.credential_by(anna, key).unwrap(), db.credential(one).unwrap()), (None, Some(b"his".to_vec())));
     }
 
     #[test]
@@ -247,6 +263,7 @@ mod tests {
         assert_eq!(db.keep_credential(&taken, kept, now).unwrap(), Set::Taken);
         assert_eq!(db.credential(name).unwrap(), Some(b"stands".to_vec()), "what waits opens nothing");
         assert_eq!(db.waiting_credentials().unwrap(), [(new, anna)]);
+        assert_eq!(db.waiting_credential(new).unwrap(), Some((UtcNanos(5), b"waits".to_vec())));
         assert_eq!(db.stand_credential(old).unwrap(), None);
         assert_eq!(db.stand_credential(new).unwrap(), Some(Set::Done), "made earlier, by a key that came later");
         assert_eq!(
@@ -258,10 +275,21 @@ mod tests {
         assert_eq!(db.keep_credential(&again, kept, now).unwrap(), Set::Done);
         assert_eq!(db.set_credential(&NewLogin { credential: b"his", ..again }).unwrap(), Set::Done);
         assert_eq!(db.stand_credential(foreign).unwrap(), None);
+        // Another key of the account may be of a device whose clock is behind; the same key's older setting is a copy.
+        assert_eq!(db.set_credential(&NewLogin { signer: old, issued: UtcNanos(1), ..again }).unwrap(), Set::Done);
+        assert_eq!(db.set_credential(&NewLogin { signer: old, issued: UtcNanos(1), ..again }).unwrap(), Set::Old);
+        // A name that is somebody's by now: what waits for it goes on waiting.
+        let late = NewLogin { signer: Fingerprint([4; 32]), name: Hash([9; 32]), account: AccountId([9; 16]), ..waits };
+        assert_eq!(db.keep_credential(&late, kept, now).unwrap(), Set::Done);
+        let quick = NewLogin { signer: old, name: late.name, ..again };
+        assert_eq!(db.set_credential(&quick).unwrap(), Set::Done);
+        assert_eq!(db.stand_credential(late.signer).unwrap(), Some(Set::Taken));
+        assert_eq!(db.waiting_credentials().unwrap(), [(late.signer, late.account)]);
+        db.drop_credentials(&[late.account]).unwrap();
         // What never came into office goes in time, and with a removal.
         assert_eq!(db.keep_credential(&NewLogin { issued: UtcNanos(6), ..again }, kept, now).unwrap(), Set::Done);
         db.drop_credentials(&[bert]).unwrap();
-        assert_eq!((db.waiting_credentials().unwrap(), db.credential_of(bert).unwrap()), (vec![], None));
+        assert_eq!((db.waiting_credentials().unwrap(), db.credential(other).unwrap()), (vec![], None));
         assert_eq!(db.keep_credential(&again, kept, now).unwrap(), Set::Done);
         assert_eq!(db.keep_credential(&waits, kept, UtcNanos(1_001)).unwrap(), Set::Done);
         assert_eq!(db.waiting_credentials().unwrap(), [(new, anna)]);

@@ -202,7 +202,8 @@ impl Scribe {
         }
         let Ok(waiting) = db.waiting_credentials() else { return };
         for (signer, account) in waiting {
-            if !self.roster.as_ref().is_some_and(|r| r.account_by_key(signer).is_some_and(|a| a.id() == account)) {
+            let present = self.roster.as_ref().and_then(|roster| roster.account_by_key(signer));
+            if present.is_none_or(|present| present.id() != account) {
                 continue;
             }
             let Ok((_, db)) = self.ways() else { return };
@@ -273,8 +274,7 @@ impl Scribe {
             .map_err(|error| Problem::new(400, "bad_setting", "The login is not set", error.to_string()))?;
         let (_, db) = self.ways()?;
         // A copy costs no hash.
-        let stands = db.credential_of(setter.account).map_err(|e| away(&e.to_string()))?;
-        if setter.waits_until.is_none() && stands.is_some_and(|(issued, _)| issued >= signed.setting.issued) {
+        if before(db, &setter, signer)?.is_some_and(|(issued, _)| issued >= signed.setting.issued) {
             return Err(old_setting());
         }
         self.entrance.hand_in(Job::Set(asked, Box::new(signed), setter.account))?;
@@ -367,10 +367,10 @@ impl Scribe {
         // He may have been removed while it was hashed.
         let setter = self.setter(signer)?;
         let (ways, db) = self.ways()?;
-        if setter.waits_until.is_none() && signed.setting.recovery.is_none() {
-            // The sheet that is good now: a code that was spent meanwhile stays spent.
-            let stands = db.credential_of(setter.account).map_err(|e| away(&e.to_string()))?;
-            credential.recovery = stands.map(|(_, bytes)| read(&bytes)).transpose()?.and_then(|stands| stands.recovery);
+        if signed.setting.recovery.is_none() {
+            // The sheet of this key that is good now: a code that was spent meanwhile stays spent.
+            let before = before(db, &setter, signer)?.map(|(_, bytes)| read(&bytes)).transpose()?;
+            credential.recovery = before.and_then(|before| before.recovery);
         }
         let bytes = canonical::encode(&credential);
         let name = ways.attempts.name_digest(&signed.setting.name);
@@ -489,6 +489,15 @@ struct Setter {
     account: AccountId,
     /// Not in office: what it sets touches nothing until it is, and is forgotten then.
     waits_until: Option<UtcNanos>,
+}
+
+/// The login that this key set before, where it stands or waits.
+fn before(db: &mut Db, setter: &Setter, signer: Fingerprint) -> Result<Option<(UtcNanos, Vec<u8>)>, Problem> {
+    let found = match setter.waits_until {
+        None => db.credential_by(setter.account, signer),
+        Some(_) => db.waiting_credential(signer),
+    };
+    found.map_err(|e| away(&e.to_string()))
 }
 
 fn closed() -> Problem {

@@ -172,7 +172,7 @@ fn change_key(
             }
             Err(error) => {
                 report.json["login_set"] = false.into();
-                report.text.push_str(&format!("\nITS LOGIN {login} STILL OPENS THE REPLACED KEY ({error}); run: {follow}"));
+                report.text.push_str(&format!("\nITS LOGIN {login} STILL OPENS THE REPLACED KEY ({}); run: {follow}", login::why_not_set(&error)));
             }
         },
         None => report.text.push_str(&format!(

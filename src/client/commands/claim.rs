@@ -3,10 +3,11 @@
 use crate::commands::key::{self, SheetArgs};
 use crate::commands::trust;
 use crate::conn;
-use crate::context::{Context, Session, connect};
+use crate::context::{Context, connect};
 use crate::exit::Error;
 use crate::files;
 use crate::profile::{Identity, Profile};
+use crate::propose::announce;
 use crate::request::{Wanted, candidate};
 use crate::ui::Report;
 use crate::vault::KeyKind;
@@ -15,7 +16,7 @@ use clap::{Args, Subcommand};
 use peri_domain::{Hash, Nonce};
 use peri_roster::body::{Body, ClaimedBy, Genesis, Seat};
 use peri_roster::provisioning::{PROVISIONING_MAX, Provisioning};
-use peri_roster::{Proposal, Roster, Statement};
+use peri_roster::{Proposal, Roster};
 use peri_seal::keys::KeyPair;
 use serde_json::json;
 use std::path::PathBuf;
@@ -198,14 +199,22 @@ fn seat(requests: &[String], context: &mut Context) -> Result<Report, Error> {
     if requests.len() > free.len() {
         return Err(Error::Usage(format!("{} requests, but {} seats are free", requests.len(), free.len())));
     }
-    let (mut filled, mut lines) = (Vec::new(), Vec::new());
+    let mut proposals = Vec::new();
     for (who, index) in requests.iter().zip(&free) {
         let candidate = candidate(&context.vault, who)?;
         let Wanted::Seat(kind) = candidate.wanted else {
             return Err(Error::Usage(format!("{who:?} asks for an account, not for a seat")));
         };
         let body = Body::Seat(Box::new(Seat { index: *index, name: candidate.name, key: candidate.public, kind }));
-        let statement = signed(context, &session, &pair, body)?;
+        let not_after = context.now() + CLAIM_OPEN;
+        let proposal = Proposal::new(session.vm(), body, not_after, Nonce(conn::random()), 0)?;
+        // All of them before the first is signed: an unfit request stops the others, too.
+        announce(context, "about to be signed and submitted", &proposal, None);
+        proposals.push(proposal);
+    }
+    let (mut filled, mut lines) = (Vec::new(), Vec::new());
+    for proposal in proposals {
+        let statement = proposal.sign(pair.signing(), pair.fingerprint());
         let bytes = statement.to_bytes();
         session.conn.submit(&bytes)?;
         context.seen([bytes])?;
@@ -221,12 +230,6 @@ fn seat(requests: &[String], context: &mut Context) -> Result<Report, Error> {
         format!("{left} seats are free")
     });
     Ok(Report::new(lines.join("\n"), document))
-}
-
-fn signed(context: &Context, session: &Session, pair: &KeyPair, body: Body) -> Result<Statement, Error> {
-    let not_after = context.now() + CLAIM_OPEN;
-    let proposal = Proposal::new(session.vm(), body, not_after, Nonce(conn::random()), 0)?;
-    Ok(proposal.sign(pair.signing(), pair.fingerprint()))
 }
 
 /// Numbers of the seats nobody holds.

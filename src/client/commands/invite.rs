@@ -347,7 +347,7 @@ fn state(
 /// Runs `peri enrol`.
 ///
 /// # Errors
-/// [`Error`]. The key stays in the home: the same command again goes on where it stopped.
+/// [`Error`]. The key stays in the home, and no sheet is printed: the same command again goes on where it stopped.
 pub fn enrol(args: &EnrolArgs, context: &mut Context) -> Result<Report, Error> {
     let link = context.passwords.secret("invitation link", args.link_file.as_deref())?;
     let link = Link::parse(&link)?;
@@ -363,15 +363,26 @@ pub fn enrol(args: &EnrolArgs, context: &mut Context) -> Result<Report, Error> {
     Profile::pin(&context.vault, identity, Some(&path))?;
     let kind = KeyKind::Account { id: link.account, role: link.role };
     let name = login::fold(args.login.as_deref().unwrap_or(&args.name));
-    let (mut made, password, code) = key::make_or_renew(context, &args.name, kind, &args.sheet, Some(&name))?;
+    let key::Begun { mut made, password, code, again } = key::make_or_open(context, &args.name, kind, &args.sheet)?;
     let redemption = link.invitation.redeem(&mut peri_seal::rng::system(), certificate.vm, &made.pair);
-    let page: RedeemedPage = connection.answer(&Ask::Redeem(redemption))?;
+    let page: RedeemedPage =
+        connection.answer(&Ask::Redeem(redemption)).map_err(|error| not_enrolled(error.into(), &args.name))?;
     if page.account != link.account {
         return Err(Error::Verification(
             "the appliance enrolled the key for another account than the link names".into(),
         ));
     }
-    login::set(context, &mut connection, certificate.vm, &args.name, &made.pair, &name, &password, Some(&code))?;
+    login::set(context, &mut connection, certificate.vm, &args.name, &made.pair, &name, &password, Some(&code))
+        .map_err(|error| not_enrolled(error, &args.name))?;
+    // Only now: a sheet must not name a login that does not take its code.
+    if again {
+        made.file = context
+            .vault
+            .renew_code(&args.name, &made.pair, &code)
+            .map_err(|error| key::sheet_not_written(&args.name, &error.into()))?;
+    }
+    key::print_sheet(&mut made, &args.name, &code, &args.sheet, Some(&name))
+        .map_err(|error| key::sheet_not_written(&args.name, &error))?;
     let words = words(&made.pair.fingerprint()).join(" ");
     made.json["login"] = json!(name);
     let text = format!(
@@ -382,9 +393,39 @@ pub fn enrol(args: &EnrolArgs, context: &mut Context) -> Result<Report, Error> {
     Ok(Report::new(text, made.json))
 }
 
+/// The same error with what is there and how to go on.
+fn not_enrolled(error: Error, key: &str) -> Error {
+    let next = format!(
+        "key {key} is kept in this home, and this run made no recovery sheet; once the cause is gone, the same command goes on \
+         with that key (--login may name another login)"
+    );
+    Error::Conn(match error {
+        Error::Conn(conn::ConnError::Refused(mut problem)) => {
+            problem.detail = format!("{}; {next}", problem.detail);
+            conn::ConnError::Refused(problem)
+        }
+        Error::Conn(conn::ConnError::Broken(source)) => conn::ConnError::AnswerLost(format!("{source}; {next}")),
+        Error::Conn(conn::ConnError::AnswerLost(text)) => conn::ConnError::AnswerLost(format!("{text}; {next}")),
+        error => return error,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_was_refused_reads_that_there_is_no_sheet_and_that_the_same_command_goes_on() {
+        let problem = peri_access::wire::Problem::new(409, "name_taken", "Name taken", "another has it");
+        let broken = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        for (error, code) in [(conn::ConnError::Refused(problem), "name_taken"), (broken.into(), "unreachable")] {
+            let error = not_enrolled(error.into(), "anna");
+            assert_eq!(error.code(), code);
+            let text = error.to_string();
+            assert!(text.contains("no recovery sheet") && text.contains("same command"), "{text}");
+            assert!(!text.contains("nothing was changed"), "{text}");
+        }
+    }
 
     #[test]
     fn a_link_says_what_is_missing_in_it() {

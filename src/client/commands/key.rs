@@ -124,14 +124,25 @@ fn recover(context: &mut Context, name: &str, code_file: Option<&Path>, sheet: &
         }
         Err(error) => {
             made.json["login_set"] = json!(false);
+            let why = login::why_not_set(error);
             format!(
-                ".\nIts login still has the old password and the old code ({error}): run `peri key sheet {name}`, which sets \
-                 the login and prints another sheet"
+                ".\nIts login could not be set anew ({why}): run `peri key sheet {name}`, which sets the login and prints \
+                 another sheet"
             )
         }
     };
-    let text = format!("key {name} is open again under the new password{also}\nthe old code is spent{}", made.text);
+    let spent = spent(made.file.kind, of_login.is_some());
+    let text = format!("key {name} is open again under the new password{also}\n{spent}{}", made.text);
     Ok(Report::new(text, made.json))
+}
+
+/// What the old code is still good for after a recovery by the key's file; `of_login`: its login has the next one.
+fn spent(kind: KeyKind, of_login: bool) -> &'static str {
+    if of_login || !matches!(kind, KeyKind::Account { .. }) {
+        "the old code is spent"
+    } else {
+        "the old code is spent for this file; a login of the key, if there is one, still takes it"
+    }
 }
 
 /// Makes a new recovery code for a key of this home, and for its login: the one given, else the one it has. Returns what
@@ -212,26 +223,30 @@ pub fn make(context: &mut Context, name: &str, kind: KeyKind, sheet: &SheetArgs)
     Ok(made)
 }
 
-/// Makes a key for a login, or goes on with the one that an earlier run made for the same account; its recovery code is
-/// new either way.
+/// A key for a login that is about to be set.
+pub struct Begun {
+    /// The key; nothing is said of a sheet yet.
+    pub made: Made,
+    /// Opens it.
+    pub password: Password,
+    /// The code for the login and for the sheet.
+    pub code: RecoveryCode,
+    /// An earlier run made the key, so `code` is not in its file yet.
+    pub again: bool,
+}
+
+/// Makes a key for a login, or opens the one that an earlier run made for the same account. No sheet is printed, and no
+/// code of an earlier sheet is replaced: that is for after the login was set.
 ///
 /// # Errors
 /// As [`make`]; [`VaultError::Exists`] when the name is another key's.
-pub fn make_or_renew(
-    context: &mut Context,
-    name: &str,
-    kind: KeyKind,
-    sheet: &SheetArgs,
-    login: Option<&str>,
-) -> Result<(Made, Password, RecoveryCode), Error> {
+pub fn make_or_open(context: &mut Context, name: &str, kind: KeyKind, sheet: &SheetArgs) -> Result<Begun, Error> {
     check_sheet(sheet)?;
-    let (file, pair, password, code) = match context.vault.key(name) {
+    let (file, pair, password, code, again) = match context.vault.key(name) {
         Ok(before) if before.kind == kind => {
             let password = context.passwords.existing(name)?;
             let pair = context.vault.unlock(name, &password)?;
-            let code = RecoveryCode::generate(&mut rng::system());
-            let file = context.vault.renew_code(name, &pair, &code)?;
-            (file, pair, password, code)
+            (before, pair, password, RecoveryCode::generate(&mut rng::system()), true)
         }
         Ok(_) => return Err(VaultError::Exists(name.to_owned()).into()),
         Err(VaultError::Missing { .. }) => {
@@ -239,13 +254,12 @@ pub fn make_or_renew(
             let now = context.now();
             let (file, pair, code) = context.vault.create(name, kind, &password, now)?;
             login::remember(context, name, None)?;
-            (file, pair, password, code)
+            (file, pair, password, code, false)
         }
         Err(error) => return Err(error.into()),
     };
-    let mut made = Made { text: String::new(), json: describe(name, &file), file, pair };
-    print_sheet(&mut made, name, &code, sheet, login)?;
-    Ok((made, password, code))
+    let made = Made { text: String::new(), json: describe(name, &file), file, pair };
+    Ok(Begun { made, password, code, again })
 }
 
 fn printed(sheet: &SheetArgs) -> bool {
@@ -334,4 +348,18 @@ pub fn describe(name: &str, file: &KeyFile) -> Value {
         document["account"] = json!(id);
     }
     document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peri_domain::{AccountId, Role};
+
+    #[test]
+    fn an_old_code_is_called_spent_altogether_only_where_no_login_can_still_take_it() {
+        let account = KeyKind::Account { id: AccountId([1; 16]), role: Role::Viewer };
+        assert!(spent(account, false).contains("still takes it"));
+        assert!(!spent(account, true).contains("still takes it"));
+        assert!(!spent(KeyKind::Seat, false).contains("login"), "seats have none");
+    }
 }

@@ -58,19 +58,21 @@ pub fn run(command: ProposalCommand, context: &mut Context) -> Result<Report, Er
             Ok(show(&statement, roster.as_deref()))
         }
         ProposalCommand::Sign { file, sign_as, output, submit } => {
-            let mut statement = propose::read(&file)?;
+            let statement = propose::read(&file)?;
             let signers = sign_as.iter().map(|name| context.unlock(name)).collect::<Result<Vec<_>, _>>()?;
-            for pair in &signers {
-                statement = statement.sign(pair.signing(), pair.fingerprint());
-            }
+            let sign = |statement: Statement| {
+                signers.iter().fold(statement, |all, pair| all.sign(pair.signing(), pair.fingerprint()))
+            };
             let path = output.unwrap_or(file);
             if submit {
-                return send(context, &statement, Some(&path));
+                return send(context, statement, "about to be signed and submitted", sign, Some(&path));
             }
             let roster = match signers.first() {
                 Some(pair) => newest(context, pair)?,
                 None => context.roster_seen_last()?,
             };
+            propose::announce(context, "about to be signed", statement.proposal(), roster.as_deref());
+            let statement = sign(statement);
             files::write(&path, &statement.to_bytes(), 0o644)?;
             let mut report = show(&statement, roster.as_deref());
             report.text = format!("signed; written to {}\n{}", path.display(), report.text);
@@ -80,16 +82,24 @@ pub fn run(command: ProposalCommand, context: &mut Context) -> Result<Report, Er
             let mut copies = files.iter().map(|file| propose::read(file)).collect::<Result<Vec<_>, _>>()?.into_iter();
             let first = copies.next().ok_or_else(|| Error::Usage("name a proposal file".into()))?;
             let statement = copies.try_fold(first, |all, copy| all.merge(&copy))?;
-            send(context, &statement, None)
+            send(context, statement, "about to be submitted", |statement| statement, None)
         }
     }
 }
 
-fn send(context: &mut Context, statement: &Statement, output: Option<&Path>) -> Result<Report, Error> {
+/// Announces a statement, has it signed, and submits or writes it.
+fn send(
+    context: &mut Context,
+    statement: Statement,
+    doing: &str,
+    sign: impl FnOnce(Statement) -> Statement,
+    output: Option<&Path>,
+) -> Result<Report, Error> {
     let mut session = context.session()?;
     let reader = context.reader()?;
     let known = session.roster(context, &reader)?;
-    finish(context, &mut session, &known, statement, output, false, false)
+    propose::announce(context, doing, statement.proposal(), Some(&*known.roster));
+    finish(context, &mut session, &known, &sign(statement), output, false, false)
 }
 
 /// The newest roster to be had: the appliance's, or the one seen last where it cannot be reached or does not know the

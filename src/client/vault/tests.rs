@@ -52,6 +52,18 @@ fn the_recovery_code_brings_a_key_back_on_another_device() {
 }
 
 #[test]
+fn a_directory_of_keys_that_takes_no_file_is_found_out_and_the_trial_leaves_nothing() {
+    let (dir, vault) = home();
+    vault.create("viewer", KeyKind::Seat, PASSWORD, NOW).unwrap();
+    vault.try_keys().unwrap();
+    let keys = dir.path().join("peri/keys");
+    assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 1, "only the key");
+    // Permissions do not stop every user; a directory that is gone does.
+    std::fs::remove_dir_all(&keys).unwrap();
+    assert!(matches!(vault.try_keys(), Err(VaultError::Files(_))));
+}
+
+#[test]
 fn a_changed_password_replaces_the_old_one() {
     let (_dir, vault) = home();
     vault.create("viewer", KeyKind::Seat, PASSWORD, NOW).unwrap();

@@ -4,10 +4,12 @@
 -- code; names are keyed digests whose key lies in scribe's own directory. Unlike the ledger these rows change and go.
 
 -- One account's login. `credential` is canonical CBOR of `peri_access::login::Credential`: Argon2id hashes in PHC form,
--- commitments of lanes, wrapped keys. `issued` is the client's time of setting: an older setting is a replay.
+-- commitments of lanes, wrapped keys. `issued` is the client's time of setting: an older setting of the same key (`signer`)
+-- is a replay; a key that came into office later may come from a device whose clock is behind.
 CREATE TABLE peri.credential (
     name       bytea  PRIMARY KEY CHECK (octet_length(name) = 32),
     account    bytea  NOT NULL UNIQUE CHECK (octet_length(account) = 16),
+    signer     bytea  NOT NULL CHECK (octet_length(signer) = 32),
     issued     bigint NOT NULL,
     credential bytea  NOT NULL CHECK (octet_length(credential) BETWEEN 1 AND 8192)
 );
@@ -17,9 +19,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp
     SELECT c.credential FROM peri.credential c WHERE c.name = p_name
 $$;
 
-CREATE FUNCTION peri_api.credential_of(p_account bytea) RETURNS TABLE (issued bigint, credential bytea)
+CREATE FUNCTION peri_api.credential_by(p_account bytea, p_signer bytea) RETURNS TABLE (issued bigint, credential bytea)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
-    SELECT c.issued, c.credential FROM peri.credential c WHERE c.account = p_account
+    SELECT c.issued, c.credential FROM peri.credential c WHERE c.account = p_account AND c.signer = p_signer
 $$;
 
 -- Logins of keys that an invitation enrolled and that are not in office (yet): nobody gets in by them, and none of them
@@ -40,8 +42,7 @@ CREATE FUNCTION peri_api.credential_keep(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
 BEGIN
     DELETE FROM peri.credential_waiting w WHERE w.kept < p_now;
-    IF EXISTS (SELECT FROM peri.credential c WHERE c.name = p_name AND c.account <> p_account)
-        OR EXISTS (SELECT FROM peri.credential_waiting w WHERE w.name = p_name AND w.account <> p_account) THEN
+    IF EXISTS (SELECT FROM peri.credential c WHERE c.name = p_name AND c.account <> p_account) THEN
         RETURN 1;
     END IF;
     INSERT INTO peri.credential_waiting AS w (signer, name, account, issued, credential, kept)
@@ -52,27 +53,35 @@ BEGIN
     RETURN CASE WHEN FOUND THEN 0 ELSE 2 END;
 END $$;
 
+CREATE FUNCTION peri_api.credential_waiting(p_signer bytea) RETURNS TABLE (issued bigint, credential bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
+    SELECT w.issued, w.credential FROM peri.credential_waiting w WHERE w.signer = p_signer
+$$;
+
 CREATE FUNCTION peri_api.credentials_waiting(p_after bytea, p_limit integer) RETURNS TABLE (signer bytea, account bytea)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
     SELECT w.signer, w.account FROM peri.credential_waiting w WHERE w.signer > p_after ORDER BY w.signer LIMIT p_limit
 $$;
 
 -- The key is in office now: its login stands, whatever stood for the account before. 0 done, 1 the name is somebody
--- else's by now (nothing waits any more), 2 nothing waited.
+-- else's by now (it goes on waiting), 2 nothing waited.
 CREATE FUNCTION peri_api.credential_stands(p_signer bytea) RETURNS smallint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, peri, pg_temp AS $$
 DECLARE
     v peri.credential_waiting;
 BEGIN
-    DELETE FROM peri.credential_waiting w WHERE w.signer = p_signer RETURNING * INTO v;
+    SELECT * INTO v FROM peri.credential_waiting w WHERE w.signer = p_signer;
     IF NOT FOUND THEN
         RETURN 2;
     END IF;
     IF EXISTS (SELECT FROM peri.credential c WHERE c.name = v.name AND c.account <> v.account) THEN
         RETURN 1;
     END IF;
-    INSERT INTO peri.credential (name, account, issued, credential) VALUES (v.name, v.account, v.issued, v.credential)
-        ON CONFLICT (account) DO UPDATE SET name = excluded.name, issued = excluded.issued, credential = excluded.credential;
+    INSERT INTO peri.credential (name, account, signer, issued, credential)
+        VALUES (v.name, v.account, v.signer, v.issued, v.credential)
+        ON CONFLICT (account) DO UPDATE SET name = excluded.name, signer = excluded.signer, issued = excluded.issued,
+            credential = excluded.credential;
+    DELETE FROM peri.credential_waiting w WHERE w.signer = p_signer;
     RETURN 0;
 END $$;
 
@@ -85,11 +94,16 @@ BEGIN
     IF EXISTS (SELECT FROM peri.credential c WHERE c.name = p_name AND c.account <> p_account) THEN
         RETURN 1;
     END IF;
+    INSERT INTO peri.credential AS c (name, account, signer, issued, credential)
+        VALUES (p_name, p_account, p_signer, p_issued, p_credential)
+        ON CONFLICT (account) DO UPDATE SET name = excluded.name, signer = excluded.signer, issued = excluded.issued,
+            credential = excluded.credential
+        WHERE c.issued < excluded.issued OR c.signer <> excluded.signer;
+    IF NOT FOUND THEN
+        RETURN 2;
+    END IF;
     DELETE FROM peri.credential_waiting w WHERE w.signer = p_signer;
-    INSERT INTO peri.credential AS c (name, account, issued, credential) VALUES (p_name, p_account, p_issued, p_credential)
-        ON CONFLICT (account) DO UPDATE SET name = excluded.name, issued = excluded.issued, credential = excluded.credential
-        WHERE c.issued < excluded.issued;
-    RETURN CASE WHEN FOUND THEN 0 ELSE 2 END;
+    RETURN 0;
 END $$;
 
 -- Replaces a login by the same one with less in it, if it is still what the caller read; whether it was.
