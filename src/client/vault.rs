@@ -317,6 +317,7 @@ impl Vault {
     /// # Errors
     /// File errors.
     pub fn try_keys(&self) -> Result<(), VaultError> {
+        let _turn = self.turn()?;
         write_atomic(&self.keys, TRIAL_FILE, &[0; KEY_FILE_MAX], FILE_MODE)?;
         self.keys.unlink(TRIAL_FILE)?;
         Ok(())
@@ -442,7 +443,16 @@ impl Vault {
     /// # Errors
     /// File errors.
     pub fn set_state<T: Encode<()>>(&self, file: &'static str, value: &T) -> Result<(), VaultError> {
+        let _turn = self.turn()?;
         Ok(write_atomic(&self.dir, file, &canonical::encode(value), FILE_MODE)?)
+    }
+
+    /// Waits until no other run of the program writes to this home; until the file is dropped.
+    fn turn(&self) -> Result<std::fs::File, VaultError> {
+        let home = |source| VaultError::Home { path: self.path.clone(), source };
+        let held = std::fs::File::open(&self.path).map_err(home)?;
+        held.lock().map_err(home)?;
+        Ok(held)
     }
 
     fn relock(&self, name: &str, mut file: KeyFile, pair: &KeyPair, password: &str) -> Result<KeyFile, VaultError> {
@@ -452,6 +462,7 @@ impl Vault {
     }
 
     fn store(&self, name: &str, file: &KeyFile) -> Result<(), VaultError> {
+        let _turn = self.turn()?;
         Ok(write_atomic(&self.keys, name, &canonical::encode(file), FILE_MODE)?)
     }
 
@@ -470,6 +481,12 @@ impl Vault {
                 Ok(device)
             }
             Err(error) if error.is_missing() => {
+                let turn = self.turn()?;
+                // Another run was first: what it locked needs its secret.
+                if self.dir.has(DEVICE_SECRET_FILE)? {
+                    drop(turn);
+                    return self.device_secret();
+                }
                 let secret = DeviceSecret::generate(&mut rng::system());
                 write_atomic(&self.dir, DEVICE_SECRET_FILE, secret.as_bytes(), FILE_MODE)?;
                 Ok(secret)

@@ -117,3 +117,20 @@ fn the_default_home_follows_the_environment() {
     assert_eq!(path(Some("relative"), Some("/h")), Some("/h/.local/share/peri".into()));
     assert_eq!(path(None, None), None);
 }
+
+#[test]
+fn runs_at_the_same_time_write_one_after_the_other_and_share_one_device_secret() {
+    let home = tempfile::tempdir().unwrap();
+    let secrets: Vec<[u8; 16]> = std::thread::scope(|scope| {
+        let run = |number: u64| {
+            let vault = Vault::open(home.path()).unwrap();
+            let secret = *vault.device_secret().unwrap().as_bytes();
+            (0..40).for_each(|round| vault.set_state("shared", &(number, round)).unwrap());
+            secret
+        };
+        let runs: Vec<_> = (0..8).map(|number| scope.spawn(move || run(number))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(secrets.windows(2).all(|pair| pair[0] == pair[1]), "a key would be locked under a secret that is gone");
+    assert!(Vault::open(home.path()).unwrap().state::<(u64, u64)>("shared", 64).unwrap().is_some());
+}
