@@ -418,7 +418,9 @@ fn a_request_or_statement_for_another_vm_is_refused() {
         desk.entries("rev").contains(&EntryType::RosterRefused).then_some(())
     });
     // Recording goes on. (The camera itself stands still for a moment where the machine has too much to do.)
-    let account = desk.account_of(stage.camera, began, "guard");
-    let (lost, recorded) = (total(&account, CoverageKind::Lost), total(&account, CoverageKind::Recorded));
-    assert!(lost < secs(3) && recorded > Duration::ZERO, "{account:#?}");
+    let account = until("recording goes on", secs(30), || {
+        let account = desk.account_of(stage.camera, began, "guard");
+        (total(&account, CoverageKind::Recorded) > Duration::ZERO).then_some(account)
+    });
+    assert!(total(&account, CoverageKind::Lost) < secs(3), "{account:#?}");
 }

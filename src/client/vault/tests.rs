@@ -120,10 +120,11 @@ fn the_default_home_follows_the_environment() {
 
 #[test]
 fn runs_at_the_same_time_write_one_after_the_other_and_share_one_device_secret() {
-    let home = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
     let secrets: Vec<[u8; 16]> = std::thread::scope(|scope| {
         let run = |number: u64| {
-            let vault = Vault::open(home.path()).unwrap();
+            let vault = Vault::open(&home).unwrap();
             let secret = *vault.device_secret().unwrap().as_bytes();
             (0..40).for_each(|round| vault.set_state("shared", &(number, round)).unwrap());
             secret
@@ -132,5 +133,5 @@ fn runs_at_the_same_time_write_one_after_the_other_and_share_one_device_secret()
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
     assert!(secrets.windows(2).all(|pair| pair[0] == pair[1]), "a key would be locked under a secret that is gone");
-    assert!(Vault::open(home.path()).unwrap().state::<(u64, u64)>("shared", 64).unwrap().is_some());
+    assert!(Vault::open(&home).unwrap().state::<(u64, u64)>("shared", 64).unwrap().is_some());
 }
