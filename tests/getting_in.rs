@@ -229,9 +229,16 @@ fn whoever_lost_everything_gets_a_new_key_by_a_new_invitation_and_late_links_are
     wait_for("scribe knows the roster again", secs(30), || {
         (app.home.run(&["health", "--as", "rev"]).code == 0).then_some(())
     });
-    let (_, told) = enrol(&app, "bert", &link, "bert");
+    let (bert, told) = enrol(&app, "bert", &link, "bert");
     let listed = app.home.ok(&["invite", "list", "--as", "boss"]);
     assert!(listed.to_string().contains(text(&told, "words")), "{listed}");
+    // A new password while the login waits for its key leaves the printed sheet as good as it was.
+    let new = bert.path("new-password");
+    std::fs::write(&new, "another sentence entirely\n").unwrap();
+    bert.ok(&["key", "password", "key", "--new-password-file", new.to_str().unwrap()]);
+    accept(&app, "bert", text(&told, "words"));
+    let back = recovered(&device(&app, "berts-other"), "bert", "back", text(&told, "recovery_code"));
+    assert_eq!(back.code, 0, "{}", back.stderr);
 }
 
 /// Somebody's own home on a device that trusts the appliance.

@@ -4,7 +4,7 @@
 //! Invariants: a setting counts only under the signature of the very key whose wraps it carries, for one appliance, within
 //! minutes of its making, and never after a newer one; the server keeps hashes of both `authKey`s and the wraps.
 
-use crate::login::{Credential, HashError, KeyHash, Means, Way};
+use crate::login::{Credential, HashError, KeyHash, Way};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{CLOCK_AHEAD_MAX, LOGIN_NAME_MAX, PBKDF2_ROUNDS_MIN};
@@ -182,14 +182,14 @@ impl SignedSetting {
         }
     }
 
-    /// Hashes both keys; runs where it may take its time. A way of recovery that is not set anew is taken from `before`.
+    /// Hashes both keys; runs where it may take its time. A way of recovery that is not set anew is `None`: the caller
+    /// takes over what stands once this is done, because a code may be spent meanwhile.
     ///
     /// # Errors
     /// [`HashError`].
     pub fn hashed(
         &self,
         account: AccountId,
-        before: Option<&Credential>,
         hash: &impl KeyHash,
         rng: &mut impl CryptoRng,
     ) -> Result<Credential, HashError> {
@@ -201,10 +201,7 @@ impl SignedSetting {
         };
         let Setting { parameters, password, recovery, .. } = &self.setting;
         let password = hashed(password)?;
-        let recovery = match recovery {
-            Some(way) => Some(hashed(way)?),
-            None => before.and_then(|credential| credential.way(Means::Recovery).cloned()),
-        };
+        let recovery = recovery.as_ref().map(hashed).transpose()?;
         Ok(Credential { account, parameters: *parameters, password, recovery })
     }
 }

@@ -102,7 +102,7 @@ impl Entrance {
                 let done = match job {
                     Job::Login(id, pending) => Done::Login(id, pending.run(&Argon2id::STANDARD)),
                     Job::Set(id, signed, account) => {
-                        let made = signed.hashed(account, None, &Argon2id::STANDARD, &mut rng::system());
+                        let made = signed.hashed(account, &Argon2id::STANDARD, &mut rng::system());
                         Done::Set(id, signed, made)
                     }
                 };
@@ -274,7 +274,7 @@ impl Scribe {
             .map_err(|error| Problem::new(400, "bad_setting", "The login is not set", error.to_string()))?;
         let (_, db) = self.ways()?;
         // A copy costs no hash.
-        if before(db, &setter, signer)?.is_some_and(|(issued, _)| issued >= signed.setting.issued) {
+        if before(db, setter.account, signer)?.is_some_and(|(issued, _)| issued >= signed.setting.issued) {
             return Err(old_setting());
         }
         self.entrance.hand_in(Job::Set(asked, Box::new(signed), setter.account))?;
@@ -364,12 +364,15 @@ impl Scribe {
         let mut credential = made.map_err(|error| login_problem(error.into()))?;
         let now = self.now();
         let signer = signed.setting.signer;
-        // He may have been removed while it was hashed.
+        // He may have been removed while it was hashed, or have become somebody else's key by a second invitation.
         let setter = self.setter(signer)?;
+        if setter.account != credential.account {
+            return Err(old_setting());
+        }
         let (ways, db) = self.ways()?;
         if signed.setting.recovery.is_none() {
             // The sheet of this key that is good now: a code that was spent meanwhile stays spent.
-            let before = before(db, &setter, signer)?.map(|(_, bytes)| read(&bytes)).transpose()?;
+            let before = before(db, setter.account, signer)?.map(|(_, bytes)| read(&bytes)).transpose()?;
             credential.recovery = before.and_then(|before| before.recovery);
         }
         let bytes = canonical::encode(&credential);
@@ -491,13 +494,14 @@ struct Setter {
     waits_until: Option<UtcNanos>,
 }
 
-/// The login that this key set before, where it stands or waits.
-fn before(db: &mut Db, setter: &Setter, signer: Fingerprint) -> Result<Option<(UtcNanos, Vec<u8>)>, Problem> {
-    let found = match setter.waits_until {
-        None => db.credential_by(setter.account, signer),
-        Some(_) => db.waiting_credential(signer),
-    };
-    found.map_err(|e| away(&e.to_string()))
+/// The login that this key set before: the one that stands, or the one that waits, also for a moment after the key came into
+/// office.
+fn before(db: &mut Db, account: AccountId, signer: Fingerprint) -> Result<Option<(UtcNanos, Vec<u8>)>, Problem> {
+    let stands = db.credential_by(account, signer).map_err(|e| away(&e.to_string()))?;
+    if stands.is_some() {
+        return Ok(stands);
+    }
+    db.waiting_credential(signer).map_err(|e| away(&e.to_string()))
 }
 
 fn closed() -> Problem {
