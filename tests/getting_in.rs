@@ -303,7 +303,11 @@ fn a_key_without_login_gets_one_a_spent_sheet_is_replaced_and_a_recovered_key_is
     }
     let app = Appliance::founded(AppConfig::default());
     let words = |value: &serde_json::Value| text(value, "words").to_owned();
-    app.home.fails(2, &["key", "sheet", "dpo", "--login", "dpo", "--sheet", "-"]);
+    let sheet = app.home.ok(&["key", "sheet", "dpo", "--login", "dpo", "--sheet", "-"]);
+    let safe = device(&app, "safe");
+    let back = recovered(&safe, "dpo", "dpo", text(&sheet, "recovery_code"));
+    assert_eq!(text(&back.json(), "kind"), "seat", "a seat has a login, and its key comes back as one");
+    app.home.fails(2, &["key", "sheet", "claim", "--login", "claim", "--sheet", "-"]);
     let sheet = app.home.ok(&["key", "sheet", "guard", "--login", " Guard@Example.org", "--sheet", "-"]);
     assert_eq!(text(&sheet, "login"), "guard@example.org");
     let other = device(&app, "other");

@@ -5,11 +5,18 @@
 //! `target/web` spares it afterwards, so later runs need no network. `PERI_QUICK=1` leaves the browser out.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+use minicbor::bytes::ByteVec;
+use peri_access::invite::{Invitation, Invitations, Offer};
+use peri_access::login::Means;
 use peri_access::proof::{Progress, Report, Seen};
 use peri_access::wire::{Ask, FetchBody, Method, decode_strict, request_line};
-use peri_domain::{Action, CameraId, EpochNo, Nonce, UtcNanos, VmId, purpose};
+use peri_domain::{
+    AccountId, Action, CameraId, EpochNo, Fingerprint, Nonce, Right, Rights, Role, UtcNanos, VmId, purpose,
+};
 use peri_open::open_share;
 use peri_open::userkey::{open_stretched, open_with_password, open_with_recovery};
+use peri_roster::body::{Body, Cameras, ChangedBy, Minutes, WeeklyHours};
+use peri_roster::statement::{SIGN_CONTEXT, Statement};
 use peri_seal::canonical;
 use peri_seal::device::open_on_device;
 use peri_seal::keys::{KeyPair, Signature, UserPublic};
@@ -162,6 +169,10 @@ fn take(made: &Value) -> String {
     };
     assert_eq!(decode_strict::<FetchBody>(&request.body).unwrap(), asked);
 
+    take_login(made, &public, &device, &code);
+    take_invitation(made, &public);
+    take_statements(made, &public);
+
     let context = unhex(&json!(context()));
     let context: EpochContext = canonical::decode("context", &context).unwrap();
     let kem = made["kem"].as_array().unwrap();
@@ -176,6 +187,90 @@ fn take(made: &Value) -> String {
         assert_eq!(open_on_device(&pair, &label, &unhex(password)).unwrap()[..], *b"user:secret");
     }
     kem.iter().map(|kem| kem.as_str().unwrap()).collect::<Vec<_>>().join(" and ")
+}
+
+/// What the appliance reads of a login and of its setting.
+fn take_login(made: &Value, public: &UserPublic, device: &DeviceSecret, code: &RecoveryCode) {
+    let logins: Vec<_> = made["logins"].as_array().unwrap().iter().map(unhex).collect();
+    let keys = [
+        (Means::Password, unhex(&made["auth_key"]), device.lane_key()),
+        (Means::Recovery, code.auth_key().as_bytes().to_vec(), code.lane_key()),
+    ];
+    assert_eq!(logins.len(), keys.len());
+    for (bytes, (means, auth, lane)) in logins.iter().zip(&keys) {
+        let Ask::Login(login) = decode_strict::<Ask>(bytes).unwrap() else { panic!("no login") };
+        assert_eq!((login.name.as_str(), login.means), ("anna", *means));
+        assert_eq!((&login.auth_key[..], login.lane_key), (&auth[..], *lane.as_bytes()));
+    }
+    let issued = UtcNanos::from_secs(1_795_563_000);
+    for (bytes, recovery) in made["settings"].as_array().unwrap().iter().map(unhex).zip([true, false]) {
+        let Ask::Set(signed) = decode_strict::<Ask>(&bytes).unwrap() else { panic!("no setting") };
+        signed.verify(VmId([1; 16]), public, issued).unwrap();
+        assert!(signed.verify(VmId([2; 16]), public, issued).is_err());
+        assert_eq!(signed.setting.password.lane, device.lane_key().commit());
+        assert_eq!(signed.setting.recovery.is_some(), recovery);
+        if let Some(way) = &signed.setting.recovery {
+            assert_eq!((way.auth_key, way.lane), (*code.auth_key().as_bytes(), code.lane_key().commit()));
+        }
+    }
+}
+
+/// An invitation that was made there is the one that is redeemed there.
+fn take_invitation(made: &Value, public: &UserPublic) {
+    let ends = UtcNanos::from_secs(1_795_566_600);
+    let invitation = Invitation::parse(made["fragment"].as_str().unwrap()).unwrap();
+    let bytes = unhex(&made["offer"]);
+    let offer = decode_strict::<Offer>(&bytes).unwrap();
+    assert_eq!(offer, invitation.offer(AccountId([8; 16]), ends));
+    let bytes = unhex(&made["redemption"]);
+    let Ask::Redeem(redemption) = decode_strict::<Ask>(&bytes).unwrap() else { panic!("no redemption") };
+    let mut invitations = Invitations::default();
+    let now = UtcNanos::from_secs(1_795_563_000);
+    invitations.offer(offer, Fingerprint([7; 32]), now).unwrap();
+    assert!(invitations.redeem(VmId([2; 16]), &redemption, now).is_err());
+    let enrolled = invitations.redeem(VmId([1; 16]), &redemption, now).unwrap();
+    assert_eq!((enrolled.account, enrolled.fingerprint), (AccountId([8; 16]), public.fingerprint()));
+}
+
+/// Statements of the roster say what was meant, in the one form, under a good signature.
+fn take_statements(made: &Value, public: &UserPublic) {
+    let (account, own) = (AccountId([8; 16]), public.fingerprint());
+    let mut kinds = Vec::new();
+    for bytes in made["statements"].as_array().unwrap().iter().map(unhex) {
+        let statement = Statement::from_bytes(&bytes).unwrap();
+        assert_eq!((statement.to_bytes(), statement.signers().collect::<Vec<_>>()), (bytes.clone(), vec![own]));
+        let (signed, signatures): (ByteVec, Vec<(Fingerprint, Signature)>) = minicbor::decode(&bytes).unwrap();
+        public.verify(SIGN_CONTEXT, &signed, &signatures[0].1).unwrap();
+        let proposal = statement.proposal();
+        assert_eq!((proposal.vm, proposal.nonce, proposal.seat_set), (VmId([1; 16]), Nonce([3; 16]), 2));
+        assert_eq!(proposal.not_after, UtcNanos::from_secs(1_795_566_600));
+        match &proposal.body {
+            Body::Account(new) => {
+                assert_eq!((new.id, new.role, new.name.as_str()), (account, Role::Viewer, "gate"));
+                assert_eq!(new.key, *public);
+            }
+            Body::Grant(grant) => {
+                assert_eq!((grant.recipient, grant.account), (own, account));
+                assert_eq!(grant.rights, Rights::NONE.with(Right::Live).with(Right::Export));
+                assert_eq!(grant.cameras, Cameras::List(vec![CameraId([2; 16]), CameraId([3; 16])]));
+                assert_eq!((grant.from, grant.until), (UtcNanos(-1), UtcNanos(1 << 60)));
+                let hours = WeeklyHours { zone: "Europe/Berlin".into(), spans: vec![Minutes { from: 60, until: 120 }] };
+                assert_eq!(grant.weekly, Some(hours));
+            }
+            Body::AccountRemoval(end) => assert_eq!(end.account, account),
+            Body::Revocation(end) => {
+                assert_eq!((&end.keys[..], &end.grants[..], end.reason.as_str()), (&[own][..], &[][..], "lost"));
+            }
+            Body::Retention(kept) => assert_eq!((kept.serial, kept.secs), (3, 86_400)),
+            Body::KeyChange(change) => {
+                assert_eq!((change.account, change.old, change.by), (account, Fingerprint([9; 32]), ChangedBy::Reset));
+                assert_eq!(change.new, *public);
+            }
+            other => panic!("{other:?}"),
+        }
+        kinds.push(proposal.body.kind());
+    }
+    assert_eq!(kinds, ["account", "grant", "account removal", "revocation", "retention", "key change"]);
 }
 
 #[test]

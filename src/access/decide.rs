@@ -11,6 +11,7 @@ use crate::policy::{Policies, Question};
 use crate::session::{Opening, Session, SessionError};
 use cedar_policy::RestrictedExpression;
 use core::time::Duration;
+use minicbor::{Decode, Encode};
 use peri_domain::limits::EPOCH_MAX;
 use peri_domain::{AccountId, Action, CameraId, Fingerprint, Role, UtcNanos};
 use peri_roster::{Owner, Roster, Verified};
@@ -28,14 +29,17 @@ pub struct Principal {
 }
 
 /// What a key stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Standing {
     /// The claim key, until all seats are filled.
+    #[n(0)]
     Claim,
     /// A custodian seat in office.
-    Seat(u8),
+    #[n(1)]
+    Seat(#[n(0)] u8),
     /// An account in office.
-    Account(AccountId, Role),
+    #[n(2)]
+    Account(#[n(0)] AccountId, #[n(1)] Role),
 }
 
 impl Principal {
@@ -176,7 +180,9 @@ pub fn standing(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<S
     key_in_office(roster, fingerprint).map(|(_, standing)| standing)
 }
 
-fn key_in_office(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<(UserPublic, Standing)> {
+/// The key of this fingerprint and what it stands for, while it is in office.
+#[must_use]
+pub fn key_in_office(roster: &Verified<Roster>, fingerprint: Fingerprint) -> Option<(UserPublic, Standing)> {
     if let Some(account) = roster.account_by_key(fingerprint) {
         return Some((account.key().0.clone(), Standing::Account(account.id(), account.role())));
     }

@@ -15,9 +15,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod attempts;
+pub mod birth;
 pub mod channel;
 pub mod decide;
 pub mod entities;
+pub mod house;
 pub mod invite;
 pub mod login;
 pub mod nonces;

@@ -11,11 +11,10 @@ use crate::session::Opening;
 use crate::setting::SignedSetting;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use peri_domain::{AccountId, Action, CameraId, EpochNo, Hash, Nonce, UtcNanos, VmId};
-use peri_seal::keys::{Signature, SigningKey, UserPublic};
+use peri_domain::{AccountId, Action, CameraId, EpochNo, Hash, Nonce, UtcNanos};
+use peri_seal::keys::UserPublic;
 
-/// Context of the birth certificate's signature by the device key.
-pub const BIRTH_CONTEXT: &str = "peri/v1/birth";
+pub use crate::birth::{BIRTH_CONTEXT, BirthCertificate, TlsIdentity};
 
 /// Longest frame in either direction: a chunk of 1 MiB and its CBOR head.
 pub const FRAME_MAX: usize = 1024 * 1024 + 64;
@@ -104,9 +103,36 @@ pub enum Method {
     /// [`Method::Offer`].
     #[n(9)]
     Withdraw,
+    /// Body [`crate::house::HouseBody`], answer [`crate::house::HousePage`]: what the page shows of the roster. Whoever may
+    /// read the roster.
+    #[n(10)]
+    House,
+    /// Body [`crate::house::ProposeBody`], answer the empty array: a statement for others to sign. As [`Method::Offer`].
+    #[n(11)]
+    Propose,
+    /// Body the empty array, answer [`crate::house::ProposalsPage`]. As [`Method::Offer`].
+    #[n(12)]
+    Proposals,
 }
 
 impl Method {
+    /// Every method, in wire order.
+    pub const ALL: [Self; 13] = [
+        Self::Roster,
+        Self::Segments,
+        Self::Open,
+        Self::Fetch,
+        Self::Health,
+        Self::Ledger,
+        Self::Logout,
+        Self::Offer,
+        Self::Invitation,
+        Self::Withdraw,
+        Self::House,
+        Self::Propose,
+        Self::Proposals,
+    ];
+
     /// How the request line of this method reads under a proof.
     #[must_use]
     pub const fn path(self) -> &'static str {
@@ -121,6 +147,9 @@ impl Method {
             Self::Offer => "/v1/offer",
             Self::Invitation => "/v1/invitation",
             Self::Withdraw => "/v1/withdraw",
+            Self::House => "/v1/house",
+            Self::Propose => "/v1/propose",
+            Self::Proposals => "/v1/proposals",
         }
     }
 }
@@ -204,6 +233,10 @@ pub enum Reply {
     /// The proof is good, and the request was not executed.
     #[n(6)]
     Conflict(#[n(0)] Conflict),
+    /// A viewer who is too slow for the live picture: so many bytes of whole fragments were left out. What follows begins with
+    /// a key picture, behind the initialisation fragment that it needs.
+    #[n(7)]
+    Skipped(#[n(0)] u64),
 }
 
 /// A refusal or failure in the terms of RFC 9457.
@@ -238,59 +271,6 @@ impl Problem {
     pub const fn retry_after(mut self, secs: u64) -> Self {
         self.retry_after_s = Some(secs);
         self
-    }
-}
-
-/// Identity of the appliance, signed by its device key over the client's nonce.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct BirthCertificate {
-    /// The VM.
-    #[n(0)]
-    pub vm: VmId,
-    /// Device keys: HPKE for sealed camera passwords, signing for epoch records.
-    #[n(1)]
-    pub device: UserPublic,
-    /// C2SP signed-note verifier keys of the ledger, one text line each.
-    #[n(2)]
-    pub ledger_keys: Vec<String>,
-    /// SHA-256 of the provisioning data that this appliance was started with.
-    #[n(3)]
-    pub provisioning: Hash,
-    /// Whether a genesis stands.
-    #[n(4)]
-    pub claimed: bool,
-    /// Roster head and number of statements.
-    #[n(5)]
-    pub roster_head: Hash,
-    /// See `roster_head`.
-    #[n(6)]
-    pub roster_len: u64,
-    /// Things the customer must know before trusting: `unwitnessed`, `root_store_same_disk`, `no_landlock` ….
-    #[n(7)]
-    pub notices: Vec<String>,
-    /// The nonce of [`Ask::Hello`].
-    #[cbor(n(8), with = "minicbor::bytes")]
-    pub nonce: [u8; 32],
-    /// Device signature over the CBOR of all other fields under [`BIRTH_CONTEXT`]; all zero while unsigned.
-    #[n(9)]
-    pub signature: Signature,
-}
-
-impl BirthCertificate {
-    /// Signs in place.
-    pub fn sign(&mut self, key: &SigningKey) {
-        self.signature = key.sign(BIRTH_CONTEXT, &self.unsigned());
-    }
-
-    /// Whether the certificate's own device key signed it over this nonce.
-    #[must_use]
-    pub fn is_genuine(&self, nonce: &[u8; 32]) -> bool {
-        self.nonce == *nonce && self.device.verify(BIRTH_CONTEXT, &self.unsigned(), &self.signature).is_ok()
-    }
-
-    fn unsigned(&self) -> Vec<u8> {
-        let bare = Self { signature: Signature([0; 96]), ..self.clone() };
-        minicbor::to_vec(bare).expect("encoding into a Vec cannot fail")
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Config {
     /// The database; without this section a private cluster is run.
     #[serde(default)]
     pub database: DatabaseConfig,
+    /// The page and the interface for programs; without this section clients reach the appliance by its local socket only.
+    pub portal: Option<PortalConfig>,
     /// Users of the roles.
     #[serde(default)]
     pub users: UsersConfig,
@@ -87,6 +89,17 @@ pub struct DatabaseConfig {
     pub socket_dir: Option<PathBuf>,
     /// Where PostgreSQL's programs lie. Left out: see [`Config::postgres_dir`].
     pub bin_dir: Option<PathBuf>,
+}
+
+/// `[portal]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortalConfig {
+    /// Where browsers connect to (TLS 1.3).
+    pub listen: SocketAddr,
+    /// Names and addresses of this appliance, the usual one first. Its authority can vouch for these alone; another list makes
+    /// another authority, which every browser must import anew.
+    pub names: Vec<String>,
 }
 
 /// `[users]`: names of system users (made by `scripts/setup`) and the numeric range of recorders.
@@ -218,6 +231,9 @@ impl Config {
                 return Err((key, format!("is {}; write an absolute path", dir.display())));
             }
         }
+        if let Some(portal) = &self.portal {
+            check_names(&portal.names).map_err(|what| ("portal.names", what))?;
+        }
         if self.users.recorder_first < 1_000 {
             return Err(("users.recorder_first", "lies among the system's own users; start at 1000 or above".into()));
         }
@@ -228,6 +244,29 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// Names of one appliance.
+const NAMES_MAX: usize = 8;
+
+fn check_names(names: &[String]) -> Result<(), String> {
+    if names.is_empty() || names.len() > NAMES_MAX {
+        return Err(format!("has {} names; give between 1 and {NAMES_MAX}", names.len()));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let bad = names.iter().find(|name| {
+        let address = name.parse::<std::net::IpAddr>();
+        address.is_err() && (name.len() > 253 || !name.split('.').all(label))
+    });
+    match bad {
+        Some(bad) => Err(format!("has {bad:?}, neither a DNS name in small letters nor an address; write peri.example")),
+        None => Ok(()),
     }
 }
 
@@ -294,6 +333,17 @@ mod tests {
         let text = EXAMPLE.replace("retention_secs = 259200", "retention_secs = 259201");
         let error = Config::parse(&text, Path::new("p.toml")).unwrap_err().to_string();
         assert!(error.contains("timing.retention_secs"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_can_hold_is_named() {
+        for name in ["https://peri.example", "Peri.example", "peri_example", "a..b", "-a.example", ""] {
+            let text = format!("{EXAMPLE}\n[portal]\nlisten = \"0.0.0.0:443\"\nnames = [\"peri.example\", \"{name}\"]\n");
+            let error = Config::parse(&text, Path::new("p.toml")).unwrap_err().to_string();
+            assert!(error.contains("portal.names") && error.contains(name), "{error}");
+        }
+        let text = format!("{EXAMPLE}\n[portal]\nlisten = \"[::]:443\"\nnames = [\"peri.example\", \"192.0.2.7\", \"::1\"]\n");
+        Config::parse(&text, Path::new("p.toml")).unwrap();
     }
 
     #[test]

@@ -291,7 +291,7 @@ impl Keeper {
                 self.tell_scribe(KeeperToScribe::Submitted { id, refused });
             }
             ScribeToKeeper::DatabaseRoster { head, len } => self.compare_with_database(head, len),
-            ScribeToKeeper::Certify { id, nonce, ledger_keys, notices } => {
+            ScribeToKeeper::Certify { id, nonce, ledger_keys, notices, tls } => {
                 let mut certificate = BirthCertificate {
                     vm: self.identity.vm,
                     device: self.identity.device.public().clone(),
@@ -303,6 +303,7 @@ impl Keeper {
                     notices,
                     nonce,
                     signature: Signature([0; 96]),
+                    tls,
                 };
                 certificate.sign(self.identity.device.signing());
                 let certificate = minicbor::to_vec(&certificate).expect("encoding into a Vec cannot fail").into();

@@ -21,6 +21,7 @@ mod maintenance;
 pub mod message;
 mod migrate;
 mod portal;
+pub use portal::{POLICY, live, routes};
 mod recorder;
 mod scribe;
 mod supervisor;

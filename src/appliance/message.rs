@@ -4,15 +4,17 @@
 //! or a private key, none to or from portal carries K or X in clear, and no path of a file travels, only descriptors.
 
 mod notice;
+mod portal;
 mod secret;
 mod start;
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 pub use notice::Notice;
-use peri_access::wire::{Ask, Conflict, Problem};
+use peri_access::wire::{Problem, TlsIdentity};
 use peri_domain::{CameraId, EpochNo, Hash, UtcNanos, VmId};
 use peri_seal::keys::UserPublic;
+pub use portal::{PortalToScribe, ScribeToPortal, Source};
 pub use secret::{SecretBytes, SecretText};
 pub use start::ScribeStart;
 
@@ -87,12 +89,16 @@ pub enum Start {
     /// Scribe; its own directory and the store come as descriptors, then [`Start::RootStore`].
     #[n(1)]
     Scribe(#[n(0)] ScribeStart),
-    /// Portal; its listening socket comes as descriptor.
+    /// Portal; its listening sockets come as descriptors: the one of this machine, then the TLS listener's where names are
+    /// given.
     #[n(2)]
     Portal {
         /// Refuse to run without Landlock.
         #[n(0)]
         need_landlock: bool,
+        /// Names and addresses under which browsers may ask.
+        #[n(1)]
+        names: Vec<String>,
     },
     /// Recorder.
     #[n(3)]
@@ -344,6 +350,9 @@ pub enum ScribeToKeeper {
         /// Notices.
         #[n(3)]
         notices: Vec<String>,
+        /// The TLS listener's identity.
+        #[n(4)]
+        tls: Option<TlsIdentity>,
     },
 }
 
@@ -518,83 +527,4 @@ pub enum ScribeToRecorder {
     /// The disk is full and nothing more may be erased: what is left belongs to key file, roster and ledger.
     #[n(1)]
     Full,
-}
-
-/// Portal → scribe: a client's frame and the number of the question.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct PortalToScribe {
-    /// Chosen by portal, unique on this link.
-    #[n(0)]
-    pub id: u64,
-    /// The client's frame, decoded and within bounds.
-    #[n(1)]
-    pub ask: Ask,
-}
-
-/// Scribe → portal.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum ScribeToPortal {
-    /// The answer's CBOR.
-    #[n(0)]
-    Answer {
-        /// Number of the question.
-        #[n(0)]
-        id: u64,
-        /// For the client.
-        #[n(1)]
-        body: ByteVec,
-    },
-    /// Refused or failed.
-    #[n(1)]
-    Problem {
-        /// Number of the question.
-        #[n(0)]
-        id: u64,
-        /// For the client.
-        #[n(1)]
-        problem: Problem,
-    },
-    /// Stream sealed bytes from the descriptor that comes along (opened for reading only).
-    #[n(2)]
-    Stream {
-        /// Number of the question.
-        #[n(0)]
-        id: u64,
-        /// First byte.
-        #[n(1)]
-        offset: u64,
-        /// End known to be durable now.
-        #[n(2)]
-        end: u64,
-        /// Live: go on with all that is written, durable or not, until [`ScribeToPortal::Closed`] or this instant.
-        #[n(3)]
-        follow_until: Option<UtcNanos>,
-    },
-    /// The followed segment is closed or the right to follow it ended.
-    #[n(3)]
-    Closed {
-        /// Number of the question.
-        #[n(0)]
-        id: u64,
-    },
-    /// A request that was never taken up: see `Reply::NotTaken`.
-    #[n(4)]
-    NotTaken {
-        /// Number of the question.
-        #[n(0)]
-        id: u64,
-        /// For the client.
-        #[n(1)]
-        problem: Problem,
-    },
-    /// A request with a good proof that was not executed.
-    #[n(5)]
-    Conflict {
-        /// Number of the question.
-        #[n(0)]
-        id: u64,
-        /// For the client.
-        #[n(1)]
-        conflict: Conflict,
-    },
 }

@@ -13,6 +13,7 @@ mod clock;
 mod door;
 mod entries;
 mod erasure;
+mod house;
 mod index;
 mod prepare;
 mod quota;
@@ -23,6 +24,7 @@ mod roster;
 mod sessions;
 mod silence;
 mod tail;
+mod tls;
 
 use crate::boot::{self, Control};
 use crate::link::{self, Link, MESSAGES_PER_TURN};
@@ -124,6 +126,9 @@ struct Scribe {
     next_token: u64,
     talks: sessions::Talks,
     entrance: door::Entrance,
+    inbox: house::Inbox,
+    /// `None` where no names are configured.
+    tls: Option<tls::Tls>,
     /// Portals so far.
     portals: u64,
     index: Index,
@@ -163,8 +168,10 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let store = SegmentStore::open(&store)?;
     let (alarms, unread) = alarms::Alarms::open(&dir);
     let talks = sessions::Talks::open(&dir);
+    let inbox = house::Inbox::open(&dir);
     let entrance = door::Entrance::start(hashes)?;
     let clock = SystemClock;
+    let tls = (!start.names.is_empty()).then(|| tls::Tls::open(&dir, &start.names, clock.utc())).transpose()?;
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
     poller.add(&entrance, HASHES, Interest::Read)?;
@@ -191,6 +198,8 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
         next_token: RECORDERS,
         talks,
         entrance,
+        inbox,
+        tls,
         portals: 0,
         index: Index::from_files(&store)?,
         recovery: recover::Recovery::new(opened.erased.iter().copied(), clock.monotonic()),

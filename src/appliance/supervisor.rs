@@ -220,6 +220,7 @@ impl Supervisor {
                     notices: prepared.notices.clone(),
                     need_landlock,
                     epoch_secs: self.config.timing.epoch_secs,
+                    names: self.names(),
                 };
                 messages.push((Start::Scribe(start), vec![&prepared.scribe_dir, &prepared.store_dir]));
                 messages.push((
@@ -227,7 +228,10 @@ impl Supervisor {
                     [Some(&prepared.tpm), prepared.tpm_state.as_ref()].into_iter().flatten().collect(),
                 ));
             }
-            Peer::Portal => messages.push((Start::Portal { need_landlock }, vec![&prepared.listener])),
+            Peer::Portal => {
+                let listeners = std::iter::once(&prepared.listener).chain(&prepared.tls_listener).collect();
+                messages.push((Start::Portal { need_landlock, names: self.names() }, listeners));
+            }
             Peer::Migrate => {
                 let database_dir = prepared.database_dir.display().to_string();
                 messages.push((Start::Migrate { database_dir, need_landlock }, Vec::new()));
@@ -248,6 +252,10 @@ impl Supervisor {
             managed.send(&Order::Start(start), &fds)?;
         }
         Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.config.portal.as_ref().map_or_else(Vec::new, |portal| portal.names.clone())
     }
 
     /// A new connection to a swtpm that died; whether there is one. Scribe asks again while there is none.

@@ -487,6 +487,7 @@ fn unexpected(reply: &Reply) -> ConnError {
         Reply::End => "the end of a stream",
         Reply::NotTaken(_) => "a refusal to take a request up",
         Reply::Conflict(_) => "a conflict",
+        Reply::Skipped(_) => "a gap in a stream",
     };
     ConnError::Protocol(format!("{what} where something else was due"))
 }

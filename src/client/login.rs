@@ -372,8 +372,13 @@ fn install(
 /// Corrects the role of a key that came back. It only chooses which key signs where nobody says so, so whatever fails here
 /// (an account not in office yet, an appliance that went away) leaves the provisional one; `None` then.
 fn learn_role(context: &Context, session: &mut Session, key: &str, id: AccountId, pair: &KeyPair) -> Option<KeyFile> {
-    let role = session.roster(context, pair).ok()?.roster.account(id)?.role();
-    context.vault.set_kind(key, KeyKind::Account { id, role }).ok()
+    let known = session.roster(context, pair).ok()?;
+    let seat = || known.roster.seats().any(|seat| seat.fingerprint == pair.fingerprint() && !seat.revoked);
+    let kind = match known.roster.account(id) {
+        Some(account) => KeyKind::Account { id, role: account.role() },
+        None => seat().then_some(KeyKind::Seat)?,
+    };
+    context.vault.set_kind(key, kind).ok()
 }
 
 /// After a new password of a key in this home: its login gets it, too, and the new code where there is one. The login's

@@ -240,6 +240,7 @@ mod tests {
             notices: vec![],
             nonce: [0; 32],
             signature: Signature([0; 96]),
+            tls: None,
         }
     }
 

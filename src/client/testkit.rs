@@ -234,6 +234,7 @@ impl Appliance {
             notices: vec!["unwitnessed".into()],
             nonce,
             signature: Signature([0; 96]),
+            tls: None,
         };
         certificate.sign(self.device.signing());
         certificate
@@ -320,7 +321,12 @@ impl Appliance {
             Method::Health => {
                 one(&Health { now: now(), cameras: vec![], alarms: vec![], free_bytes: 1, notices: vec![] })
             }
-            Method::Offer | Method::Invitation | Method::Withdraw => problem(501, "not-here", "not here"),
+            Method::Offer
+            | Method::Invitation
+            | Method::Withdraw
+            | Method::House
+            | Method::Propose
+            | Method::Proposals => problem(501, "not-here", "not here"),
             Method::Logout => {
                 state.sessions.end(request.proof.session);
                 one(&())

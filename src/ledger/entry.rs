@@ -187,6 +187,8 @@ entry_types! {
     InvitationMisused = 0x0011, "invitation_misused";
     /// An unused invitation was taken back.
     InvitationWithdrawn = 0x0012, "invitation_withdrawn";
+    /// A statement was put forward for others to sign, or one of them signed it.
+    ProposalSigned = 0x0013, "proposal_signed";
 
     /// Hours that the VM ran.
     VmHours = 0x0101, "vm_hours";

@@ -288,6 +288,12 @@ impl Roster {
             .map(|seat| SeatHolder { revoked: self.revoked_keys.contains(&seat.fingerprint), ..seat.clone() })
     }
 
+    /// The key of everybody who ever held a seat.
+    pub fn former_seat_keys(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+        let sets = self.seat_sets.iter().chain([&self.founding]);
+        sets.flat_map(|set| set.values().map(|seat| seat.fingerprint))
+    }
+
     /// Every account, removed ones too.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.accounts.values()

@@ -9,7 +9,7 @@ use crate::error::RosterError;
 use minicbor::{Decode, Encode};
 use peri_domain::limits::{SEATS_MAX, STATEMENT_MAX};
 use peri_domain::{Fingerprint, Hash, Nonce, UtcNanos, VmId};
-use peri_seal::keys::{Signature, SigningKey};
+use peri_seal::keys::{Signature, SigningKey, UserPublic};
 use peri_seal::{canonical, digest};
 
 /// Format of a proposal and its signatures (ECDSA P-384 with SHA-384 over canonical CBOR).
@@ -179,6 +179,14 @@ impl Statement {
     /// Whose signatures are there; not verified.
     pub fn signers(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         self.signatures.iter().map(|entry| entry.signer)
+    }
+
+    /// Whether this key signed it.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &UserPublic) -> bool {
+        let signer = key.fingerprint();
+        let own = self.signatures.iter().find(|entry| entry.signer == signer);
+        own.is_some_and(|entry| key.verify(SIGN_CONTEXT, &self.proposal_bytes, &entry.signature).is_ok())
     }
 
     /// The id of the statement: SHA-256 over `peri/v1/roster-statement\0` and the proposal.

@@ -102,6 +102,8 @@ pub struct AppConfig {
     pub resolvers: Vec<String>,
     /// First uid of recorders (0: as shipped).
     pub recorder_first: u32,
+    /// Serves the page, as `localhost` at a free port.
+    pub page: bool,
     /// Data directory; left out: in the appliance's own directory below `/tmp`.
     pub data: Option<PathBuf>,
     /// Further lines at the top of the file.
@@ -114,6 +116,7 @@ pub struct AppConfig {
 pub struct Appliance {
     process: Option<Guarded>,
     tpm: Option<Tpm>,
+    page: Option<u16>,
     config: AppConfig,
     /// Keys of everybody.
     pub home: Home,
@@ -143,7 +146,10 @@ impl Appliance {
         let provisioning = home.claim_new();
         std::fs::copy(provisioning, dir.join("provisioning.cbor")).unwrap();
         let tpm = Tpm::start(dir.path());
-        let appliance = Self { process: None, tpm: Some(tpm), config, home, dir };
+        // Free a moment ago; whoever takes it meanwhile makes the start fail with his port's name.
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let page = config.page.then(free);
+        let appliance = Self { process: None, tpm: Some(tpm), page, config, home, dir };
         appliance.write_config();
         appliance
     }
@@ -168,6 +174,9 @@ impl Appliance {
         );
         if self.config.recorder_first != 0 {
             let _ = writeln!(text, "[users]\nrecorder_first = {}", self.config.recorder_first);
+        }
+        if let Some(port) = self.page {
+            let _ = writeln!(text, "[portal]\nlisten = \"127.0.0.1:{port}\"\nnames = [\"localhost\", \"127.0.0.1\"]");
         }
         text.push_str("[timing]\n");
         for (key, value) in [
@@ -323,6 +332,11 @@ impl Appliance {
     /// Its configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.dir.join("appliance.toml")
+    }
+
+    /// Where the page is.
+    pub fn page_port(&self) -> u16 {
+        self.page.expect("the test asked for a page")
     }
 
     /// Portal's socket.

@@ -18,6 +18,7 @@ mod appliance;
 mod camera;
 pub mod guard;
 mod home;
+pub mod https;
 pub mod raw;
 pub mod video;
 

@@ -23,4 +23,7 @@ pub struct ScribeStart {
     /// Longest epoch in seconds: with retention it says how many X there will be.
     #[n(5)]
     pub epoch_secs: u32,
+    /// Names and addresses of the TLS listener; none: there is no such listener.
+    #[n(6)]
+    pub names: Vec<String>,
 }

@@ -26,6 +26,7 @@ use peri_seal::{canonical, rng};
 use peri_store::db::{Db, DbError};
 use peri_store::logins::{AttemptRow, NewLogin, Set};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::io::{PipeReader, Read as _, Write as _};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use zeroize::Zeroizing;
@@ -150,6 +151,13 @@ impl Credentials for Found<'_> {
     }
 }
 
+/// A seat is no account; its login stands under the key itself, and ends with it.
+fn login_of_seat(key: Fingerprint) -> AccountId {
+    let mut half = [0; 16];
+    half.copy_from_slice(&key.as_bytes()[..16]);
+    AccountId(half)
+}
+
 impl Scribe {
     /// Reads what is kept of attempts and invitations; until then nobody logs in.
     pub(super) fn open_entrance(&mut self) {
@@ -193,8 +201,11 @@ impl Scribe {
         let Some(roster) = self.roster.as_ref().filter(|_| self.entrance.roster_changed && self.roster_complete) else {
             return;
         };
-        let gone: Vec<AccountId> =
-            roster.accounts().filter(|account| account.removed()).map(|account| account.id()).collect();
+        let removed = roster.accounts().filter(|account| account.removed()).map(|account| account.id());
+        // Keys of seats that are out of office, too.
+        let sits = |key| roster.seats().any(|seat| seat.fingerprint == key && !seat.revoked);
+        let left = roster.former_seat_keys().filter(|key| !sits(*key)).map(login_of_seat);
+        let gone: Vec<AccountId> = removed.chain(left).collect();
         let Ok((_, db)) = self.ways() else { return };
         if !gone.is_empty() && db.drop_credentials(&gone).is_err() {
             // Away: the next turn tries again.
@@ -231,14 +242,14 @@ impl Scribe {
     }
 
     /// An attempt: counted, durable, and only then handed to the thread that hashes.
-    pub(super) fn on_login(&mut self, id: u64, request: &LoginRequest) {
+    pub(super) fn on_login(&mut self, id: u64, request: &LoginRequest, source: Option<IpAddr>) {
         let asked = Asked { id, portal: self.portals };
-        if let Err(problem) = self.begin_login(asked, request) {
+        if let Err(problem) = self.begin_login(asked, request, source) {
             self.answer(id, Err(problem));
         }
     }
 
-    fn begin_login(&mut self, asked: Asked, request: &LoginRequest) -> Result<(), Problem> {
+    fn begin_login(&mut self, asked: Asked, request: &LoginRequest, source: Option<IpAddr>) -> Result<(), Problem> {
         let now = self.now();
         let (full, full_for_strangers) = (self.entrance.busy(true), self.entrance.busy(false));
         let (ways, db) = self.ways()?;
@@ -246,8 +257,8 @@ impl Scribe {
         if full || full_for_strangers && !Door::knows(request, &found) {
             return Err(crowded());
         }
-        // The socket tells nothing about where somebody comes from: names alone are counted.
-        let reserved = ways.door.begin(request, None, &found, &mut ways.attempts, now);
+        // The socket of this machine tells nothing about where somebody comes from: there names alone are counted.
+        let reserved = ways.door.begin(request, source, &found, &mut ways.attempts, now);
         let pending = reserved.map_err(login_problem)?;
         keep(found.db, pending.records(), now)?;
         self.entrance.hand_in(Job::Login(asked, pending))
@@ -288,6 +299,10 @@ impl Scribe {
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
         if let Some(account) = roster.account_by_key(signer) {
             return Ok(Setter { key: account.key().0.clone(), account: account.id(), waits_until: None });
+        }
+        if let Some(seat) = roster.seats().find(|seat| seat.fingerprint == signer && !seat.revoked) {
+            let account = login_of_seat(signer);
+            return Ok(Setter { key: UserPublic::clone(&seat.key), account, waits_until: None });
         }
         let ways = self.entrance.ways.as_ref().ok_or_else(closed)?;
         let enrolled = ways.invitations.enrolled(signer);

@@ -1,36 +1,33 @@
 //! Portal's questions: each is checked here again, whatever portal says about it.
 
 use super::quota::Sender;
-use super::{EventDetail, Follower, PortalLink, Scribe, Waiting, salt};
+use super::{EventDetail, Follower, PortalLink, Scribe, Waiting, salt, tls};
 use crate::link::{self, MESSAGES_PER_TURN};
-use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal};
+use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal, Source};
 use peri_access::Allowed;
 use peri_access::decide::{self, Denied, Object, Principal};
 use peri_access::wire::{
-    Ask, CoverageKind, CoverageSpan, FetchBody, Health, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody,
+    Ask, CoverageKind, CoverageSpan, FetchBody, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody,
     OpenedPage, Problem, Request, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SpanBody, decode_strict,
 };
 use peri_domain::{Action, EpochNo, Fingerprint, Nonce, Pseudonym, UtcNanos, limits};
 use peri_ledger::{EntryType, Event};
-use peri_roster::{Roster, Statement};
+use peri_roster::Statement;
 use peri_sandbox::clock::Clock as _;
 use peri_seal::record::EpochId;
 use peri_seal::{rng, wrap};
 use peri_store::coverage::{Coverage, Span};
 use peri_store::retention::SegmentState;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 /// Room for answers in one message between roles, with its frame.
-const ANSWER_MAX: usize = limits::MESSAGE_MAX - 1024;
+pub(super) const ANSWER_MAX: usize = limits::MESSAGE_MAX - 1024;
 /// Segments and coverage rows of one page: 60 and 100 bytes each, half of a message together.
 const SEGMENTS_PAGE: usize = 240;
 const COVERAGE_PAGE: usize = 120;
-/// Causes of lost cameras in one answer about health; beside them stand 512 cameras of 48 bytes and 50 alarms of 400.
-const HEALTH_CAUSES: usize = 16 * 1024;
 /// Questions that wait for keeper at once: two for each connection of portal.
 const WAITING_MAX: usize = 256;
-/// Cameras named in a notice.
-const NOT_ROTATED_SHOWN: usize = 10;
 /// Longest purpose of an export.
 const PURPOSE_MAX: usize = 400;
 
@@ -49,9 +46,30 @@ pub(super) fn encode<T: minicbor::Encode<()>>(answer: &T) -> Vec<u8> {
 impl Scribe {
     pub(super) fn hear_portal(&mut self) {
         for _ in 0..MESSAGES_PER_TURN {
-            let Some((PortalToScribe { id, ask }, _)) = link::next_of(&mut self.portal) else { return };
-            self.on_ask(id, ask);
+            let Some((message, _)) = link::next_of(&mut self.portal) else { return };
+            match message {
+                PortalToScribe::Ask { id, ask, source } => self.on_ask(id, ask, source.map(Source::address)),
+                PortalToScribe::Certificates { id } => self.show_certificates(id),
+                PortalToScribe::SignHandshake { id, transcript } => {
+                    let signature = self.tls.as_ref().and_then(|tls| tls.sign_handshake(&transcript));
+                    let signature = signature.unwrap_or_default().into();
+                    self.tell_portal(ScribeToPortal::HandshakeSigned { id, signature }, None);
+                }
+            }
         }
+    }
+
+    fn show_certificates(&mut self, id: u64) {
+        let now = self.clock.utc();
+        let chain = match self.tls.as_mut().map(|tls| tls.chain(now)) {
+            Some(Ok(chain)) => chain,
+            None => Vec::new(),
+            Some(Err(error)) => {
+                self.alarm(EntryType::StoreGap, None, &format!("no certificate for the page: {error:#}"));
+                Vec::new()
+            }
+        };
+        self.tell_portal(ScribeToPortal::Certificates { id, chain }, None);
     }
 
     pub(super) fn tell_portal(&mut self, message: ScribeToPortal, fd: Option<OwnedFd>) {
@@ -105,11 +123,12 @@ impl Scribe {
         self.tell_keeper(make(question), None);
     }
 
-    fn on_ask(&mut self, id: u64, ask: Ask) {
+    fn on_ask(&mut self, id: u64, ask: Ask, source: Option<IpAddr>) {
         match ask {
             Ask::Hello { nonce } => {
                 let (ledger_keys, notices) = (self.ledger_keys.clone(), self.notices());
-                self.ask_keeper(id, |question| ScribeToKeeper::Certify { id: question, nonce, ledger_keys, notices });
+                let tls = self.tls.as_ref().map(tls::Tls::identity);
+                self.ask_keeper(id, |id| ScribeToKeeper::Certify { id, nonce, ledger_keys, notices, tls });
             }
             Ask::Nonce => {
                 let nonce = salt();
@@ -134,7 +153,7 @@ impl Scribe {
                 let answered = self.on_prelogin(&ask);
                 self.answer(id, answered);
             }
-            Ask::Login(request) => self.on_login(id, &request),
+            Ask::Login(request) => self.on_login(id, &request, source),
             Ask::Set(signed) => self.on_setting(id, signed),
             Ask::Redeem(redemption) => {
                 let answered = self.on_redemption(&redemption);
@@ -144,7 +163,7 @@ impl Scribe {
     }
 
     /// What is no statement, or one for another appliance, costs keeper nothing. All else keeper alone decides.
-    fn is_for_here(&self, bytes: &[u8]) -> Result<(), Problem> {
+    pub(super) fn is_for_here(&self, bytes: &[u8]) -> Result<(), Problem> {
         let refused =
             |why: String| Err(Problem::new(409, "statement_refused", "The roster does not accept this statement", why));
         match Statement::from_bytes(bytes) {
@@ -188,6 +207,9 @@ impl Scribe {
             Method::Offer => self.offer(principal, body),
             Method::Invitation => self.invitation(principal, body),
             Method::Withdraw => self.withdraw(principal, body),
+            Method::House => self.read_house(&principal, body),
+            Method::Propose => self.propose(principal, body),
+            Method::Proposals => self.read_proposals(principal, body),
             Method::Logout => self.log_out(request.proof.session, &principal),
         };
         self.answer(id, answered);
@@ -426,33 +448,6 @@ impl Scribe {
         Ok(())
     }
 
-    fn read_health(&mut self, principal: Principal, body: &[u8]) -> Answered {
-        let (): () = decode(body)?;
-        self.allow(principal, Action::ReadLedger, Object::Health)?;
-        let mut notices = self.notices();
-        if let Some(since) = self.books.as_ref().and_then(|books| books.away_since()) {
-            notices.push(format!("PostgreSQL is away since {since}; entries go to the spool, disclosure is refused"));
-        }
-        if !self.index.damaged.is_empty() {
-            let count = self.index.damaged.len();
-            notices.push(format!("{count} segment files cannot be read; run `peri-appliance fsck`"));
-        }
-        notices.extend(self.roster.as_ref().and_then(|roster| not_rotated(roster)));
-        let mut cameras = self.index.health();
-        // One answer holds 512 cameras, and if all are lost, each gets a part of a sentence.
-        let each = HEALTH_CAUSES / cameras.len().max(1);
-        for camera in &mut cameras {
-            camera.lost.truncate(camera.lost.floor_char_boundary(each));
-        }
-        Ok(encode(&Health {
-            now: self.clock.utc(),
-            cameras,
-            alarms: self.alarms.lines().to_vec(),
-            free_bytes: self.store.free_bytes().unwrap_or(0),
-            notices,
-        }))
-    }
-
     fn read_ledger(&mut self, principal: Principal, body: &[u8]) -> Answered {
         let body: LedgerBody = decode(body)?;
         self.allow(principal, Action::ReadLedger, Object::Ledger)?;
@@ -479,21 +474,6 @@ impl Scribe {
         }
         Ok(encode(&page))
     }
-}
-
-/// Whose password a person typed and nobody has replaced since: whoever typed it can still use it.
-fn not_rotated(roster: &Roster) -> Option<String> {
-    let typed = roster.cameras().filter(|c| c.registered && !c.removed && !c.setup.sealed_password.is_empty());
-    let names: Vec<_> = typed.map(|camera| camera.setup.name.as_str()).collect();
-    let shown = names[..names.len().min(NOT_ROTATED_SHOWN)].join(", ");
-    let more = names.len().saturating_sub(NOT_ROTATED_SHOWN);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    (!names.is_empty()).then(|| {
-        format!(
-            "password_not_rotated: {shown}{more}: whoever typed this camera's password can still use it; change it in the \
-             camera and set the camera up again"
-        )
-    })
 }
 
 /// Windows ascending and without overlap.

@@ -1,5 +1,5 @@
 //! Before the supervisor confines itself: directories and their owners, the private database cluster, the TPM's
-//! connection, portal's listening socket. Everything a role will need later is opened here once and passed as a
+//! connection, portal's listening sockets. Everything a role will need later is opened here once and passed as a
 //! descriptor; afterwards the supervisor can open no file. One thing it makes anew: the connection to a swtpm that died.
 
 use crate::config::Config;
@@ -11,6 +11,7 @@ use nix::unistd::{Uid, User, chown};
 use peri_store::root::{Separation, check_separate_disk};
 use peri_store::schema;
 use std::fs::{self, DirBuilder, File, Permissions};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -32,6 +33,7 @@ pub(super) struct Prepared {
     pub(super) tpm: OwnedFd,
     pub(super) tpm_state: Option<OwnedFd>,
     pub(super) listener: OwnedFd,
+    pub(super) tls_listener: Option<OwnedFd>,
     pub(super) provisioning: Vec<u8>,
     pub(super) database_dir: PathBuf,
     pub(super) cluster: Option<Cluster>,
@@ -98,6 +100,7 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let tpm = connect_tpm(&config.root_store.tpm)?;
     let tpm_state = config.root_store.state.as_deref().map(open_dir).transpose()?;
     let listener = listen(&config.run.join("portal.sock"))?;
+    let tls_listener = config.portal.as_ref().map(|portal| listen_tls(portal.listen)).transpose()?;
     let (database_dir, cluster) = match &config.database.socket_dir {
         Some(dir) => (dir.clone(), None),
         None => {
@@ -116,6 +119,7 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         tpm,
         tpm_state,
         listener,
+        tls_listener,
         provisioning,
         database_dir,
         cluster,
@@ -186,6 +190,15 @@ fn listen(path: &Path) -> anyhow::Result<OwnedFd> {
     }
     let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(listener.into())
+}
+
+/// Portal's TLS listener. It is made here because its port may need root; the supervisor never accepts from it.
+fn listen_tls(address: SocketAddr) -> anyhow::Result<OwnedFd> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("portal.listen: cannot listen at {address}; is the port taken, or the address not one of this machine?")
+    })?;
+    listener.set_nonblocking(true)?;
     Ok(listener.into())
 }
 

@@ -138,7 +138,7 @@ fn recover(context: &mut Context, name: &str, code_file: Option<&Path>, sheet: &
 
 /// What the old code is still good for after a recovery by the key's file; `of_login`: its login has the next one.
 fn spent(kind: KeyKind, of_login: bool) -> &'static str {
-    if of_login || !matches!(kind, KeyKind::Account { .. }) {
+    if of_login || kind == KeyKind::Claim {
         "the old code is spent"
     } else {
         "the old code is spent for this file; a login of the key, if there is one, still takes it"
@@ -162,10 +162,8 @@ pub fn new_sheet(
         Some(login) => Some(login::fold(login)),
         None => login::name_of(context, name)?,
     };
-    if login.is_some() && !matches!(kind, KeyKind::Account { .. }) {
-        return Err(Error::Usage(format!(
-            "{name:?} is a {kind} key, and only keys of accounts have logins; drop --login"
-        )));
+    if login.is_some() && kind == KeyKind::Claim {
+        return Err(Error::Usage(format!("{name:?} is a {kind} key, which has no login; drop --login")));
     }
     let password = context.passwords.existing(name)?;
     let pair = context.vault.unlock(name, &password)?;
@@ -360,6 +358,7 @@ mod tests {
         let account = KeyKind::Account { id: AccountId([1; 16]), role: Role::Viewer };
         assert!(spent(account, false).contains("still takes it"));
         assert!(!spent(account, true).contains("still takes it"));
-        assert!(!spent(KeyKind::Seat, false).contains("login"), "seats have none");
+        assert!(spent(KeyKind::Seat, false).contains("still takes it"));
+        assert!(!spent(KeyKind::Claim, false).contains("login"), "it has none");
     }
 }

@@ -5,8 +5,11 @@ use crate::exit::Error;
 use crate::files;
 use crate::profile::{IDENTITY_MAX, Identity, Profile, ProfileError};
 use crate::ui::Report;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
 
 /// `peri trust …`
@@ -28,6 +31,20 @@ pub enum TrustCommand {
         #[arg(long, value_name = "WORDS")]
         words: Option<String>,
     },
+    /// Write the certificate of the appliance's own authority, for browsers to import: it can vouch for this appliance's names
+    /// alone
+    Authority {
+        /// The file (PEM)
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+/// RFC 7468.
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 /// Runs the command.
@@ -45,6 +62,22 @@ pub fn run(command: TrustCommand, context: &Context) -> Result<Report, Error> {
                 text.push_str(&format!("\nnotice: {notice}"));
             }
             Ok(Report::new(text, document))
+        }
+        TrustCommand::Authority { output } => {
+            let session = context.session()?;
+            // Signed by the pinned device, over our nonce.
+            let tls = session.certificate.tls.as_ref().ok_or_else(|| {
+                Error::Nothing("this appliance has no page; give it one with [portal] in its configuration".into())
+            })?;
+            files::write(&output, pem(&tls.authority).as_bytes(), 0o644)?;
+            let digest = Sha256::digest(tls.authority.as_slice());
+            let print: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+            let text = format!(
+                "{}: import it into the browser as an authority for websites; there it shows as SHA-256 fingerprint\n{}",
+                output.display(),
+                print.join(":")
+            );
+            Ok(Report::new(text, json!({ "file": output, "sha256": print.join(":"), "tls_key": tls.key.to_string() })))
         }
         TrustCommand::Export { output } => {
             let profile = Profile::load(&context.vault)?;

@@ -47,6 +47,7 @@ fn certificate(device: &KeyPair, nonce: [u8; 32]) -> BirthCertificate {
         notices: vec![],
         nonce,
         signature: Signature([0; 96]),
+        tls: None,
     };
     certificate.sign(device.signing());
     certificate

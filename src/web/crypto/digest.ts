@@ -16,7 +16,7 @@ export async function hash(what: string, ...parts: readonly Uint8Array[]): Promi
 }
 
 /** HKDF (RFC 5869), 32 bytes. No salt is the empty one: HMAC pads either to the same zeros. */
-export async function hkdf(hash: 'SHA-384' | 'SHA-512', salt: Bytes, ikm: Bytes, info: Bytes): Promise<Bytes> {
+export async function hkdf(hash: 'SHA-256' | 'SHA-384' | 'SHA-512', salt: Bytes, ikm: Bytes, info: Bytes): Promise<Bytes> {
   const key = await crypto.subtle.importKey('raw', ikm, 'HKDF', false, ['deriveBits'])
   return new Uint8Array(await crypto.subtle.deriveBits({ name: 'HKDF', hash, salt, info }, key, 256))
 }

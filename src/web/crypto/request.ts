@@ -7,12 +7,14 @@
  * nothing to another VM, for another question or a second time.
  */
 
-import { p256 } from '@noble/curves/nist.js'
 import { equal, type Bytes } from './bytes.js'
 import * as cbor from './cbor.js'
-import { hash, labelled } from './digest.js'
-import { demand, PeriError } from './errors.js'
+import { hash } from './digest.js'
+import { demand } from './errors.js'
 import { SIGNATURE_LEN, type KeyPair, type UserPublic } from './keys.js'
+import { base64url, SESSION_PUBLIC_LEN, SESSION_SIGNATURE_LEN, sessionId, SessionKey, verifySession } from './sessionkey.js'
+
+export { SESSION_PUBLIC_LEN, SESSION_SIGNATURE_LEN, sessionId, SessionKey, type StoredSessionKey } from './sessionkey.js'
 
 /** Contexts of the three signatures. */
 const CERTIFICATE = 'session-certificate'
@@ -25,54 +27,31 @@ const BODY_MAX = 16 * 1024
 /** Numbers of the frames of a client. */
 const ASK_OPEN = 3
 const ASK_REQUEST = 4
-/** Bytes of a session's public key (SEC1 compressed P-256 point) and of its signatures (r ‖ s). */
-export const SESSION_PUBLIC_LEN = 33
-export const SESSION_SIGNATURE_LEN = 64
 /** Requests of one channel that may be unsettled at once, and reports in one proof. */
-const WINDOW = 1024n
-const REPORTS_MAX = 16
-
-const CURVE = { name: 'ECDSA', namedCurve: 'P-256' } as const
-const ALGORITHM = { name: 'ECDSA', hash: 'SHA-256' } as const
+export const WINDOW = 1024n
+export const REPORTS_MAX = 16
 
 /** What is asked, in wire order. */
-export const METHODS = ['roster', 'segments', 'open', 'fetch', 'health', 'ledger', 'logout'] as const
+export const METHODS = [
+  'roster',
+  'segments',
+  'open',
+  'fetch',
+  'health',
+  'ledger',
+  'logout',
+  'offer',
+  'invitation',
+  'withdraw',
+  'house',
+  'propose',
+  'proposals',
+] as const
 export type Method = (typeof METHODS)[number]
 
 /** Why a picture is asked for, in wire order. */
 export const ACTIONS = ['live', 'playback', 'export'] as const
 export type Action = (typeof ACTIONS)[number]
-
-/** A session key; its private half cannot be read. */
-export class SessionKey {
-  /** SEC1 compressed point. */
-  readonly public: Bytes
-  readonly #private: CryptoKey
-
-  private constructor(pub: Bytes, key: CryptoKey) {
-    this.public = pub
-    this.#private = key
-  }
-
-  /** A new key. */
-  static async generate(): Promise<SessionKey> {
-    const pair = await crypto.subtle.generateKey(CURVE, false, ['sign', 'verify'])
-    const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey))
-    const compressed = new Uint8Array(SESSION_PUBLIC_LEN)
-    compressed[0] = 2 + (raw[64]! & 1)
-    compressed.set(raw.subarray(1, 33), 1)
-    return new SessionKey(compressed, pair.privateKey)
-  }
-
-  /** Signs `peri/v1/sign/<context>\0 ‖ message` (SHA-256). */
-  async sign(context: string, message: Bytes): Promise<Bytes> {
-    const data = labelled(`sign/${context}`, message)
-    return new Uint8Array(await crypto.subtle.sign(ALGORITHM, this.#private, data))
-  }
-}
-
-/** By what a session is known: the digest of its public key. */
-export const sessionId = (pub: Bytes): Promise<Bytes> => hash('session-public', pub)
 
 /** What the roster key vouches for. Times in nanoseconds. */
 export interface Certificate {
@@ -134,10 +113,7 @@ export async function openSession(
   key: SessionKey,
   nonce: Bytes,
 ): Promise<Opening> {
-  const certificate = { ...about, signer: who.fingerprint, session: key.public }
-  const encoded = certificateBytes(certificate)
-  const signature = await who.sign(CERTIFICATE, encoded)
-  return { certificate, signature, nonce, possession: await key.sign(OPENING, cbor.array(encoded, cbor.bytes(nonce))) }
+  return show(await certify(about, who, key.public), key, nonce)
 }
 
 /** Refuses with `other_vm` or `wrong_signature` unless `who` vouches for it at `vm` and the session key shows it. */
@@ -147,7 +123,26 @@ export async function verifyOpening(opening: Opening, vm: Bytes, who: UserPublic
   demand(equal(certificate.signer, who.fingerprint), 'wrong_signature', 'the certificate names another signer')
   const encoded = certificateBytes(certificate)
   await who.verify(CERTIFICATE, encoded, signature)
-  await verify(certificate.session, OPENING, cbor.array(encoded, cbor.bytes(nonce)), possession)
+  await verifySession(certificate.session, OPENING, cbor.array(encoded, cbor.bytes(nonce)), possession)
+}
+
+/** A certificate with the roster key's signature: what a client keeps of its session, beside the session key. */
+export type SignedCertificate = Pick<Opening, 'certificate' | 'signature'>
+
+/** Has a roster key vouch for a session key. */
+export async function certify(
+  about: Omit<Certificate, 'signer' | 'session'>,
+  who: KeyPair,
+  session: Bytes,
+): Promise<SignedCertificate> {
+  const certificate = { ...about, signer: who.fingerprint, session }
+  return { certificate, signature: await who.sign(CERTIFICATE, certificateBytes(certificate)) }
+}
+
+/** Shows a certified session key over a nonce of the appliance. */
+export async function show(certified: SignedCertificate, key: SessionKey, nonce: Bytes): Promise<Opening> {
+  const shown = cbor.array(certificateBytes(certified.certificate), cbor.bytes(nonce))
+  return { ...certified, nonce, possession: await key.sign(OPENING, shown) }
 }
 
 /** Signs a request. */
@@ -166,7 +161,7 @@ export async function signRequest(
 /** Refuses with `wrong_signature` unless this session's key signed it for this appliance. */
 export async function verifyRequest(request: Request, vm: Bytes, session: Bytes): Promise<void> {
   demand(equal(await sessionId(session), request.session), 'wrong_signature', 'the proof names another session')
-  await verify(session, PROOF, await signed(vm, request), request.signature)
+  await verifySession(session, PROOF, await signed(vm, request), request.signature)
 }
 
 /** The client's frame that opens a session, without the length before it. */
@@ -212,6 +207,10 @@ export const encodeRequest = (request: Request): Bytes =>
       ),
     ),
   )
+
+/** The proof alone, as the header `Peri-Proof` carries it. */
+export const proofText = (request: Request): string =>
+  base64url(cbor.array(...placeItems(request), cbor.bytes(request.signature)))
 
 /** Reads what {@link encodeRequest} writes. */
 export function parseRequest(bytes: Bytes): Request {
@@ -345,18 +344,4 @@ async function signed(vm: Bytes, request: Omit<Request, 'signature'>): Promise<B
     cbor.bytes(await hash('request-body', request.body)),
     cbor.array(...placeItems(request)),
   )
-}
-
-async function verify(session: Bytes, context: string, message: Bytes, signature: Bytes): Promise<void> {
-  let raw: Bytes
-  try {
-    if (session[0] !== 2 && session[0] !== 3) throw new RangeError('another form')
-    // Engines need not take compressed points, so the curve's equation is solved here.
-    raw = new Uint8Array(p256.Point.fromBytes(session).toBytes(false))
-  } catch {
-    throw new PeriError('bad_key', 'the session key is not a compressed P-256 point; make a new one')
-  }
-  const key = await crypto.subtle.importKey('raw', raw, CURVE, false, ['verify'])
-  const good = await crypto.subtle.verify(ALGORITHM, key, signature, labelled(`sign/${context}`, message))
-  demand(good, 'wrong_signature', `the session's signature for "${context}" is wrong: changed message or other key`)
 }

@@ -56,6 +56,21 @@ export const newDeviceSecret = (): Bytes => random(DEVICE_SECRET_LEN)
 /** A new recovery code: 128 random bits. */
 export const newRecoveryCode = (): Bytes => random(DEVICE_SECRET_LEN)
 
+/** Proves that a request comes from a known device or from whoever has the sheet: it gets a lane of its own. */
+export const deviceLane = (deviceSecret: Bytes): Promise<Bytes> =>
+  hkdf('SHA-512', new Uint8Array(0), deviceSecret, labelled('device-lane'))
+
+/** The same for a recovery code. */
+export const recoveryLane = (code: Bytes): Promise<Bytes> =>
+  hkdf('SHA-512', new Uint8Array(0), code, labelled('recovery-lane'))
+
+/** What the server keeps of a lane key. */
+export const commitLane = (lane: Bytes): Promise<Bytes> => hash('lane-key', lane)
+
+/** What is proven with a recovery code. */
+export const recoveryAuthKey = (code: Bytes): Promise<Bytes> =>
+  hkdf('SHA-512', new Uint8Array(0), code, labelled('recovery-auth-key'))
+
 /** The stretched password with the device secret, from which both keys come. */
 export class Stretched {
   readonly method: PasswordMethod

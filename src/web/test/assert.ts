@@ -3,6 +3,7 @@
  */
 
 import { hex, PeriError } from '../crypto/index.js'
+import { EngineError } from '../session/errors.js'
 
 /** Throws unless both are the same. */
 export function same(found: unknown, expected: unknown, what: string): void {
@@ -20,7 +21,7 @@ export async function classOf(run: () => unknown): Promise<string> {
     await run()
     return 'good'
   } catch (error) {
-    if (error instanceof PeriError) return error.code
+    if (error instanceof PeriError || error instanceof EngineError) return error.code
     throw error
   }
 }

@@ -6,6 +6,10 @@
 
 import { attacks } from './attacks.js'
 import { made } from './made.js'
+import { pictures } from './pictures.js'
+import { recordings } from './recordings.js'
+import { sessions } from './sessions.js'
+import { watching } from './watching.js'
 import { vectorCases, type VectorFile } from './vectors.js'
 
 /** One case. */
@@ -19,7 +23,7 @@ export { VECTOR_FILES } from './vectors.js'
 
 /** Everything that is to run, given the vectors by name. */
 export function suite(vectors: ReadonlyMap<string, VectorFile>): Case[] {
-  return [...vectorCases(vectors), ...attacks()]
+  return [...vectorCases(vectors), ...attacks(), ...sessions(), ...pictures(), ...recordings(), ...watching()]
 }
 
 /** What this implementation makes for the other one to open. */

@@ -87,6 +87,7 @@ pub(crate) fn birth() -> BirthCertificate {
         notices: vec!["unwitnessed".into()],
         nonce: [4; 32],
         signature: Signature([0; 96]),
+        tls: None,
     };
     birth.sign(PAIRS[1].signing());
     birth
