@@ -410,6 +410,7 @@ fn traced_day(dir: &Path) {
         epoch_secs: Some(4),
         rekey_secs: Some(6),
         retention_secs: Some(10),
+        page: true,
         ..AppConfig::default()
     };
     let mut appliance = Appliance::ordered(config);
@@ -458,6 +459,12 @@ fn traced_day(dir: &Path) {
         &["export", "clock", "--from", "-1m", "--to", "-50s", "-o", "no.mp4", "--as", "boss", "--purpose", "x"],
     );
     home.ledger(1);
+    let https = support::https::Https::to(&site.appliance);
+    for path in ["/", "/app.js", "/.well-known/peri"] {
+        assert_eq!(https.ask("GET", path, &[], b"").status, 200, "{path}");
+    }
+    let mut page = support::https::Page::open(&https, &support::raw::key(&home, "rev"));
+    assert_eq!(page.request(peri_access::wire::Method::Health, &()).status, 200);
     assert_eq!(site.appliance.stop(), 0, "{}", site.appliance.log());
     wait_for("the tracer ends", secs(20), || (!strace.is_running()).then_some(()));
     assert!(!site.appliance.log().contains("forbids"), "{}", site.appliance.log());

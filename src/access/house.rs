@@ -155,7 +155,7 @@ pub struct HouseAccount {
 /// A custodian's seat.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct HouseSeat {
-    /// From 1.
+    /// From 0.
     #[n(0)]
     pub index: u8,
     /// A person, or a sheet in a safe.

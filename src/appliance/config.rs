@@ -265,7 +265,9 @@ fn check_names(names: &[String]) -> Result<(), String> {
         address.is_err() && (name.len() > 253 || !name.split('.').all(label))
     });
     match bad {
-        Some(bad) => Err(format!("has {bad:?}, neither a DNS name in small letters nor an address; write peri.example")),
+        Some(bad) => {
+            Err(format!("has {bad:?}, neither a DNS name in small letters nor an address; write peri.example"))
+        }
         None => Ok(()),
     }
 }
@@ -338,11 +340,13 @@ mod tests {
     #[test]
     fn a_name_that_no_certificate_can_hold_is_named() {
         for name in ["https://peri.example", "Peri.example", "peri_example", "a..b", "-a.example", ""] {
-            let text = format!("{EXAMPLE}\n[portal]\nlisten = \"0.0.0.0:443\"\nnames = [\"peri.example\", \"{name}\"]\n");
+            let text =
+                format!("{EXAMPLE}\n[portal]\nlisten = \"0.0.0.0:443\"\nnames = [\"peri.example\", \"{name}\"]\n");
             let error = Config::parse(&text, Path::new("p.toml")).unwrap_err().to_string();
             assert!(error.contains("portal.names") && error.contains(name), "{error}");
         }
-        let text = format!("{EXAMPLE}\n[portal]\nlisten = \"[::]:443\"\nnames = [\"peri.example\", \"192.0.2.7\", \"::1\"]\n");
+        let text =
+            format!("{EXAMPLE}\n[portal]\nlisten = \"[::]:443\"\nnames = [\"peri.example\", \"192.0.2.7\", \"::1\"]\n");
         Config::parse(&text, Path::new("p.toml")).unwrap();
     }
 

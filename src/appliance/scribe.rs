@@ -40,7 +40,7 @@ use entries::{clean, salt};
 pub(crate) use erasure::retention_in_force;
 use index::Index;
 use peri_access::session::SessionId;
-use peri_domain::{CameraId, EpochNo, UtcNanos, VmId};
+use peri_domain::{CameraId, EpochNo, Fingerprint, UtcNanos, VmId};
 use peri_ledger::{EntryType, LedgerKeys};
 use peri_roster::{Anchor, Roster, RosterSet, Verified};
 use peri_sandbox::clock::{Clock, JumpDetector, SteadyTime, SystemClock};
@@ -91,6 +91,7 @@ struct Follower {
     camera: CameraId,
     epoch: EpochNo,
     session: SessionId,
+    key: Fingerprint,
 }
 
 /// A portal question that waits for keeper.

@@ -122,7 +122,12 @@ export interface House {
 
 export interface Health {
   readonly now: Utc
-  readonly cameras: readonly { readonly camera: Id; readonly recordedUntil: Utc | null; readonly lost: string; readonly epoch: bigint | null }[]
+  readonly cameras: readonly {
+    readonly camera: Id
+    readonly recordedUntil: Utc | null
+    readonly lost: string
+    readonly epoch: bigint | null
+  }[]
   readonly alarms: readonly string[]
   readonly freeBytes: bigint
   readonly notices: readonly string[]
@@ -203,7 +208,13 @@ export interface Proposal {
 /** What the page can propose. */
 export type Draft =
   /** The account of an invited person; `words` are those he read aloud (refused when they do not fit). */
-  | { readonly kind: 'account'; readonly invitation: Id; readonly name: string; readonly role: Role; readonly words: readonly string[] }
+  | {
+      readonly kind: 'account'
+      readonly invitation: Id
+      readonly name: string
+      readonly role: Role
+      readonly words: readonly string[]
+    }
   /** Another key for an account, likewise. */
   | { readonly kind: 'key reset'; readonly invitation: Id; readonly words: readonly string[] }
   | { readonly kind: 'account removal'; readonly account: Id }

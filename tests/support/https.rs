@@ -167,7 +167,16 @@ fn random<const N: usize>() -> [u8; N] {
 
 impl Page {
     /// Opens a session of this key.
+    #[track_caller]
     pub fn open(https: &Https, who: &KeyPair) -> Self {
+        Self::try_open(https, who).unwrap_or_else(|answer| panic!("{}", String::from_utf8_lossy(&answer.body)))
+    }
+
+    /// Opens a session of this key.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn try_open(https: &Https, who: &KeyPair) -> Result<Self, Answer> {
         let vm = https.birth.vm;
         let key = SessionKey::generate(&mut rng::system());
         let issued = now();
@@ -176,10 +185,12 @@ impl Page {
         let nonce: Nonce = decode_strict(&nonce.body).unwrap();
         let opening = Opening::new(&mut rng::system(), certified, nonce, &key);
         let opened = https.question("/v1/open-session", &Ask::Open(opening));
-        assert_eq!(opened.status, 200, "{}", String::from_utf8_lossy(&opened.body));
+        if opened.status != 200 {
+            return Err(opened);
+        }
         let opened: SessionOpened = decode_strict(&opened.body).unwrap();
         let channel = ChannelId(Nonce(random()));
-        Self { https: https.clone(), vm, key, boot: opened.boot, channel, outbox: Outbox::default() }
+        Ok(Self { https: https.clone(), vm, key, boot: opened.boot, channel, outbox: Outbox::default() })
     }
 
     /// The next request as it travels.

@@ -65,6 +65,13 @@ pub enum PortalToScribe {
         #[n(1)]
         transcript: ByteVec,
     },
+    /// Whoever followed the running epoch does so no longer.
+    #[n(3)]
+    Left {
+        /// Number of the question.
+        #[n(0)]
+        id: u64,
+    },
 }
 
 /// Scribe → portal.

@@ -19,7 +19,7 @@ use actix_web::dev::Service as _;
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Bytes, Data, Payload};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, guard};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use peri_access::proof::Proof;
@@ -103,6 +103,8 @@ pub(super) fn prepare(
         .client_disconnect_timeout(HEAD_MAX)
         .keep_alive(KEEP_ALIVE)
         .tls_handshake_timeout(HEAD_MAX)
+        // A fragment goes out at once.
+        .tcp_nodelay(true)
         .disable_signals();
     async move {
         use std::io::Write as _;
@@ -159,20 +161,20 @@ fn is_host(host: &str, name: &str) -> bool {
 fn resource(route: &'static Route) -> actix_web::Resource {
     let resource = web::resource(route.path).app_data(web::PayloadConfig::new(BODY_MAX));
     let resource = match (route.verb, route.handler) {
-        (_, Handler::Page(name)) => resource.route(web::get().to(move || async move { file(name) })),
-        (_, Handler::Identity) => resource.route(web::get().to(identity)),
-        (_, Handler::Description) => resource.route(web::get().to(|| async { json_of(&routes::description()) })),
+        (_, Handler::Page(name)) => resource.route(readable().to(move || async move { file(name) })),
+        (_, Handler::Identity) => resource.route(readable().to(identity)),
+        (_, Handler::Description) => resource.route(readable().to(|| async { json_of(&routes::description()) })),
         (_, Handler::Live) => resource.route(web::get().to(live::open)),
-        (_, Handler::Question(question)) => resource.route(web::post().to(
-            move |request: HttpRequest, state: Data<State>, body: Payload| async move {
+        (_, Handler::Question(question)) => {
+            resource.route(web::post().to(move |request: HttpRequest, state: Data<State>, body: Payload| async move {
                 answered(asked(question, &request, &state, body).await)
-            },
-        )),
-        (_, Handler::Session(method)) => resource.route(web::post().to(
-            move |request: HttpRequest, state: Data<State>, body: Payload| async move {
+            }))
+        }
+        (_, Handler::Session(method)) => {
+            resource.route(web::post().to(move |request: HttpRequest, state: Data<State>, body: Payload| async move {
                 answered(in_session(method, &request, &state, body).await)
-            },
-        )),
+            }))
+        }
     };
     resource.default_service(web::to(move || async move {
         let detail = format!("this path takes {}", route.verb);
@@ -180,6 +182,11 @@ fn resource(route: &'static Route) -> actix_web::Resource {
         response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(route.verb));
         response
     }))
+}
+
+/// GET, and HEAD, which is the same without a body (RFC 9110 §9.3.2).
+fn readable() -> actix_web::Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 fn file(name: &'static str) -> HttpResponse {
@@ -358,7 +365,9 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_of_this_appliance_with_or_without_port() {
-        for (host, name) in [("peri.example", "peri.example"), ("Peri.Example:8443", "peri.example"), ("[::1]:1", "::1")] {
+        for (host, name) in
+            [("peri.example", "peri.example"), ("Peri.Example:8443", "peri.example"), ("[::1]:1", "::1")]
+        {
             assert!(is_host(host, name), "{host}");
         }
         for (host, name) in [

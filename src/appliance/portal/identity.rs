@@ -2,22 +2,21 @@
 //!
 //! What does not belong: proof. A client that must know asks `/v1/hello` with a nonce of its own and checks the signature.
 
-use super::{page, tls};
 use super::questions::Questions;
+use super::{page, tls};
 use crate::message::ScribeToPortal;
-use peri_sandbox::clock::{Clock as _, SystemClock};
 use peri_access::wire::{Ask, BirthCertificate, Problem, decode_strict};
+use peri_sandbox::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A certificate costs keeper a signature; strangers get one of the last seconds.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// The document, and when it was made.
+/// The document, and when it was made by the monotonic clock.
 #[derive(Default)]
-pub(super) struct Identity(Mutex<Option<(Instant, Value)>>);
+pub(super) struct Identity(Mutex<Option<(Duration, Value)>>);
 
 impl Identity {
     /// The document.
@@ -26,7 +25,8 @@ impl Identity {
     /// Keeper or scribe is away.
     pub(super) async fn document(&self, questions: &Arc<Questions>) -> Result<Value, Problem> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, document)) = kept.filter(|(made, _)| made.elapsed() < FRESH) {
+        let begun = SystemClock.monotonic();
+        if let Some((_, document)) = kept.filter(|(made, _)| begun.saturating_sub(*made) < FRESH) {
             return Ok(document);
         }
         let mut nonce = [0; 32];
@@ -34,12 +34,15 @@ impl Identity {
         let mut question = questions.ask(Ask::Hello { nonce }, None)?;
         let body = match question.answer().await? {
             (ScribeToPortal::Answer { body, .. }, _) => body,
-            (ScribeToPortal::Problem { problem, .. } | ScribeToPortal::NotTaken { problem, .. }, _) => return Err(problem),
+            (ScribeToPortal::Problem { problem, .. } | ScribeToPortal::NotTaken { problem, .. }, _) => {
+                return Err(problem);
+            }
             _ => return Err(super::questions::away()),
         };
         let birth: BirthCertificate = decode_strict(&body).map_err(|_| super::questions::away())?;
         let now = SystemClock.utc();
-        let ending = tls::ending(tls::year(now)).into_iter().map(|name| format!("use_by: {name} is used for the last year"));
+        let ending =
+            tls::ending(tls::year(now)).into_iter().map(|name| format!("use_by: {name} is used for the last year"));
         let notices: Vec<_> = birth.notices.into_iter().chain(ending).collect();
         let document = json!({
             "vm": birth.vm.to_string(),
@@ -54,7 +57,7 @@ impl Identity {
             "notices": notices,
             "version": env!("CARGO_PKG_VERSION"),
         });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), document.clone()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, document.clone()));
         Ok(document)
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Question {
     id: u64,
     asked: Arc<Questions>,
     answers: mpsc::Receiver<FromScribe>,
+    /// Scribe counts it among those who are shown the running epoch.
+    follows: bool,
 }
 
 /// What a wait for more brought.
@@ -119,7 +121,7 @@ impl Questions {
     pub(super) fn put(self: &Arc<Self>, make: impl FnOnce(u64) -> PortalToScribe) -> Result<Question, Problem> {
         let (sender, answers) = mpsc::channel(ANSWERS);
         let id = self.send(Waiting::Task(sender), make)?;
-        Ok(Question { id, asked: self.clone(), answers })
+        Ok(Question { id, asked: self.clone(), answers, follows: false })
     }
 
     /// The signature of a handshake; waits for it.
@@ -131,7 +133,9 @@ impl Questions {
         let answer = answers.recv_timeout(HANDSHAKE_PATIENCE);
         lock(&self.pending).remove(&id);
         match answer {
-            Ok((ScribeToPortal::HandshakeSigned { signature, .. }, _)) if !signature.is_empty() => Some(signature.into()),
+            Ok((ScribeToPortal::HandshakeSigned { signature, .. }, _)) if !signature.is_empty() => {
+                Some(signature.into())
+            }
             _ => None,
         }
     }
@@ -156,7 +160,10 @@ impl Question {
     /// That it is away.
     pub(super) async fn answer(&mut self) -> Result<FromScribe, Problem> {
         match tokio::time::timeout(SCRIBE_PATIENCE, self.answers.recv()).await {
-            Ok(Some(said)) => Ok(said),
+            Ok(Some(said)) => {
+                self.follows = matches!(said.0, ScribeToPortal::Stream { follow_until: Some(_), .. });
+                Ok(said)
+            }
             Ok(None) | Err(_) => Err(away()),
         }
     }
@@ -164,7 +171,10 @@ impl Question {
     /// Waits for more, at most so long. What comes behind a stream is always that it is over.
     pub(super) async fn more(&mut self, patience: Duration) -> More {
         match tokio::time::timeout(patience, self.answers.recv()).await {
-            Ok(Some(_)) => More::Said,
+            Ok(Some(_)) => {
+                self.follows = false;
+                More::Said
+            }
             Ok(None) => More::Over,
             Err(_) => More::Nothing,
         }
@@ -174,6 +184,12 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         lock(&self.asked.pending).remove(&self.id);
+        let scribe = if self.follows { lock(&self.asked.scribe).clone() } else { None };
+        if let Some(scribe) = scribe {
+            let left = PortalToScribe::Left { id: self.id };
+            // Gone: then it counts nobody any more.
+            let _ = scribe.send(&minicbor::to_vec(left).expect("encoding into a Vec cannot fail"), &[]);
+        }
     }
 }
 

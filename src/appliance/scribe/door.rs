@@ -8,7 +8,7 @@ use super::Scribe;
 use super::requests::{Answered, away, decode, encode, pseudonym};
 use anyhow::Context as _;
 use peri_access::attempts::{AttemptKey, Attempts, Record};
-use peri_access::decide::{Object, Principal};
+use peri_access::decide::{self, Object, Principal, Standing};
 use peri_access::invite::{InvitationId, Invitations, InviteError, Offer, Redemption};
 use peri_access::login::{
     Argon2id, Compared, Credential, Credentials, Door, HashError, LoginError, LoginRequest, Means, NotDurable, Pending,
@@ -26,8 +26,8 @@ use peri_seal::{canonical, rng};
 use peri_store::db::{Db, DbError};
 use peri_store::logins::{AttemptRow, NewLogin, Set};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::io::{PipeReader, Read as _, Write as _};
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use zeroize::Zeroizing;
 
@@ -151,11 +151,9 @@ impl Credentials for Found<'_> {
     }
 }
 
-/// A seat is no account; its login stands under the key itself, and ends with it.
+/// A seat is no account; its login stands under its key and ends with it.
 fn login_of_seat(key: Fingerprint) -> AccountId {
-    let mut half = [0; 16];
-    half.copy_from_slice(&key.as_bytes()[..16]);
-    AccountId(half)
+    AccountId(pseudonym(key).0)
 }
 
 impl Scribe {
@@ -201,10 +199,8 @@ impl Scribe {
         let Some(roster) = self.roster.as_ref().filter(|_| self.entrance.roster_changed && self.roster_complete) else {
             return;
         };
-        let removed = roster.accounts().filter(|account| account.removed()).map(|account| account.id());
-        // Keys of seats that are out of office, too.
-        let sits = |key| roster.seats().any(|seat| seat.fingerprint == key && !seat.revoked);
-        let left = roster.former_seat_keys().filter(|key| !sits(*key)).map(login_of_seat);
+        let removed = roster.accounts().filter(|account| account.removed()).map(|a| a.id());
+        let left = roster.former_seat_keys().filter(|key| decide::standing(roster, *key).is_none()).map(login_of_seat);
         let gone: Vec<AccountId> = removed.chain(left).collect();
         let Ok((_, db)) = self.ways() else { return };
         if !gone.is_empty() && db.drop_credentials(&gone).is_err() {
@@ -257,7 +253,7 @@ impl Scribe {
         if full || full_for_strangers && !Door::knows(request, &found) {
             return Err(crowded());
         }
-        // The socket of this machine tells nothing about where somebody comes from: there names alone are counted.
+        // The socket of this machine does not tell where somebody comes from: there names alone are counted.
         let reserved = ways.door.begin(request, source, &found, &mut ways.attempts, now);
         let pending = reserved.map_err(login_problem)?;
         keep(found.db, pending.records(), now)?;
@@ -300,9 +296,8 @@ impl Scribe {
         if let Some(account) = roster.account_by_key(signer) {
             return Ok(Setter { key: account.key().0.clone(), account: account.id(), waits_until: None });
         }
-        if let Some(seat) = roster.seats().find(|seat| seat.fingerprint == signer && !seat.revoked) {
-            let account = login_of_seat(signer);
-            return Ok(Setter { key: UserPublic::clone(&seat.key), account, waits_until: None });
+        if let Some((key, Standing::Seat(_))) = decide::key_in_office(roster, signer) {
+            return Ok(Setter { key, account: login_of_seat(signer), waits_until: None });
         }
         let ways = self.entrance.ways.as_ref().ok_or_else(closed)?;
         let enrolled = ways.invitations.enrolled(signer);

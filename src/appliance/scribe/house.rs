@@ -67,7 +67,9 @@ impl Inbox {
     fn sweep(&mut self, now: UtcNanos, accepted: &[Vec<u8>]) {
         self.0.retain(|statement| {
             statement.proposal().not_after >= now
-                && !accepted.iter().any(|bytes| Statement::from_bytes(bytes).is_ok_and(|a| a.hash() == statement.hash()))
+                && !accepted
+                    .iter()
+                    .any(|bytes| Statement::from_bytes(bytes).is_ok_and(|a| a.hash() == statement.hash()))
         });
     }
 
@@ -78,7 +80,8 @@ impl Inbox {
         match after.iter_mut().find(|waiting| waiting.hash() == hash) {
             Some(waiting) => {
                 let merged = waiting.clone().merge(&statement);
-                *waiting = merged.map_err(|error| Problem::new(400, "malformed", "Not a statement", error.to_string()))?;
+                *waiting =
+                    merged.map_err(|error| Problem::new(400, "malformed", "Not a statement", error.to_string()))?;
             }
             None => after.push(statement),
         }
@@ -95,7 +98,9 @@ impl Inbox {
 const fn sees_all(standing: Standing) -> bool {
     matches!(
         standing,
-        Standing::Claim | Standing::Seat(_) | Standing::Account(_, Role::Administrator | Role::Custodian | Role::Auditor)
+        Standing::Claim
+            | Standing::Seat(_)
+            | Standing::Account(_, Role::Administrator | Role::Custodian | Role::Auditor)
     )
 }
 
@@ -143,7 +148,9 @@ impl Scribe {
             Standing::Seat(index) => {
                 roster.seats().find(|seat| seat.index == index).map_or_else(String::new, |seat| seat.name)
             }
-            Standing::Account(id, _) => roster.account(id).map_or_else(String::new, |account| account.name().to_owned()),
+            Standing::Account(id, _) => {
+                roster.account(id).map_or_else(String::new, |account| account.name().to_owned())
+            }
         };
         let mut page = HousePage {
             now: self.clock.utc(),
@@ -184,7 +191,8 @@ impl Scribe {
         self.allow(principal, Action::Invite, Object::Invitations)?;
         let now = self.now();
         let roster = self.roster.as_ref().ok_or_else(|| away("the roster is not loaded yet"))?;
-        let genuine = |signer| decide::key_in_office(roster, signer).is_some_and(|(key, _)| statement.is_signed_by(&key));
+        let genuine =
+            |signer| decide::key_in_office(roster, signer).is_some_and(|(key, _)| statement.is_signed_by(&key));
         if !statement.signers().any(|signer| signer == by) || !statement.signers().all(genuine) {
             let detail = "it must carry your own signature, and every signature on it must be one of a key in office";
             return Err(Problem::new(400, "not_signed", "The statement is not signed by you", detail));

@@ -7,8 +7,8 @@ use crate::message::{PortalToScribe, ScribeToKeeper, ScribeToPortal, Source};
 use peri_access::Allowed;
 use peri_access::decide::{self, Denied, Object, Principal};
 use peri_access::wire::{
-    Ask, CoverageKind, CoverageSpan, FetchBody, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody,
-    OpenedPage, Problem, Request, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SpanBody, decode_strict,
+    Ask, CoverageKind, CoverageSpan, FetchBody, LedgerBody, LedgerPage, Method, OPEN_EPOCHS_MAX, OpenBody, OpenedPage,
+    Problem, Request, RosterBody, RosterPage, SealedX, SegmentInfo, SegmentsPage, SpanBody, decode_strict,
 };
 use peri_domain::{Action, EpochNo, Fingerprint, Nonce, Pseudonym, UtcNanos, limits};
 use peri_ledger::{EntryType, Event};
@@ -28,6 +28,8 @@ const SEGMENTS_PAGE: usize = 240;
 const COVERAGE_PAGE: usize = 120;
 /// Questions that wait for keeper at once: two for each connection of portal.
 const WAITING_MAX: usize = 256;
+/// Live pictures of one account at once: two walls of 64.
+const FOLLOWED_MAX: usize = 128;
 /// Longest purpose of an export.
 const PURPOSE_MAX: usize = 400;
 
@@ -49,6 +51,7 @@ impl Scribe {
             let Some((message, _)) = link::next_of(&mut self.portal) else { return };
             match message {
                 PortalToScribe::Ask { id, ask, source } => self.on_ask(id, ask, source.map(Source::address)),
+                PortalToScribe::Left { id } => self.followers.retain(|follower| follower.portal_id != id),
                 PortalToScribe::Certificates { id } => self.show_certificates(id),
                 PortalToScribe::SignHandshake { id, transcript } => {
                     let signature = self.tls.as_ref().and_then(|tls| tls.sign_handshake(&transcript));
@@ -429,7 +432,12 @@ impl Scribe {
             self.allow_at(principal, body.action, object, now)?;
             return Err(gone());
         };
+        let key = principal.fingerprint();
         self.allow(principal, body.action, object)?;
+        if body.follow && self.followers.iter().filter(|follower| follower.key == key).count() >= FOLLOWED_MAX {
+            let detail = format!("{FOLLOWED_MAX} live pictures of this account are open; close some of them");
+            return Err(Problem::new(429, "too_many_streams", "Too many live pictures", detail));
+        }
         if body.follow && self.index.running(body.camera) == Some(body.epoch) && body.action != Action::WatchLive {
             let detail = "what is being recorded is followed with the right to the live picture; ask for that";
             return Err(Problem::new(403, "not_live", "Only the live picture can be followed", detail));
@@ -442,7 +450,7 @@ impl Scribe {
         let follow_until = (body.follow && running).then_some(ends);
         if follow_until.is_some() {
             let session = request.proof.session;
-            self.followers.push(Follower { portal_id: id, camera: body.camera, epoch: body.epoch, session });
+            self.followers.push(Follower { portal_id: id, camera: body.camera, epoch: body.epoch, session, key });
         }
         self.tell_portal(ScribeToPortal::Stream { id, offset: body.offset, end, follow_until }, Some(fd));
         Ok(())

@@ -165,9 +165,8 @@ impl Tls {
 
     /// The listener's certificate and the authority's, in DER.
     pub(super) fn chain(&mut self, now: UtcNanos) -> anyhow::Result<Vec<ByteVec>> {
-        let fresh = |(_, issued): &&(Vec<u8>, UtcNanos)| {
-            *issued <= now && now < *issued + DAY * (LEAF_DAYS - RENEW_DAYS)
-        };
+        let fresh =
+            |(_, issued): &&(Vec<u8>, UtcNanos)| *issued <= now && now < *issued + DAY * (LEAF_DAYS - RENEW_DAYS);
         let leaf = match self.leaf.as_ref().filter(fresh) {
             Some((leaf, _)) => leaf.clone(),
             None => {
@@ -215,7 +214,9 @@ fn authority_params(key: &Key, names: &[String], now: UtcNanos) -> anyhow::Resul
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let permitted = |name: &String| match name.parse::<IpAddr>() {
-        Ok(address) => GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, if address.is_ipv4() { 32 } else { 128 })),
+        Ok(address) => {
+            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, if address.is_ipv4() { 32 } else { 128 }))
+        }
         Err(_) => GeneralSubtree::DnsName(name.clone()),
     };
     let mut permitted_subtrees: Vec<_> = names.iter().map(permitted).collect();

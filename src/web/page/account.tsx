@@ -36,7 +36,9 @@ export function AccountDialog(props: { name: string; onClose: () => void; onLogo
         <Trouble error={forget.error} />
         <div class="actions">
           <Button onClick={() => go('menu')}>{t('cancel')}</Button>
-          <Button kind="danger" busy={forget.busy} onClick={() => void forget.run()}>{t('menu.forget.yes')}</Button>
+          <Button kind="danger" busy={forget.busy} onClick={() => void forget.run()}>
+            {t('menu.forget.yes')}
+          </Button>
         </div>
       </Dialog>
     )
@@ -51,12 +53,23 @@ export function AccountDialog(props: { name: string; onClose: () => void; onLogo
         <summary>{t('menu.device')}</summary>
         <Words words={house.deviceWords} />
       </details>
-      <div class="row apart narrow-only"><LanguageSwitch /><ThemeSwitch /></div>
+      <div class="row apart narrow-only">
+        <LanguageSwitch />
+        <ThemeSwitch />
+      </div>
       <div class="menu">
-        <Button icon="lock" onClick={() => go('password')}>{t('menu.password')}</Button>
-        <Button icon="print" onClick={() => go('sheet')}>{t('menu.sheet')}</Button>
-        <Button icon="trash" onClick={() => go('forget')}>{t('menu.forget')}</Button>
-        <Button icon="out" kind="main" busy={logout.busy} onClick={() => void logout.run()}>{t('menu.logout')}</Button>
+        <Button icon="lock" onClick={() => go('password')}>
+          {t('menu.password')}
+        </Button>
+        <Button icon="print" onClick={() => go('sheet')}>
+          {t('menu.sheet')}
+        </Button>
+        <Button icon="trash" onClick={() => go('forget')}>
+          {t('menu.forget')}
+        </Button>
+        <Button icon="out" kind="main" busy={logout.busy} onClick={() => void logout.run()}>
+          {t('menu.logout')}
+        </Button>
       </div>
       <Trouble error={logout.error} />
     </Dialog>
@@ -88,7 +101,9 @@ function ChangePassword({ onClose }: { onClose: () => void }) {
         <Trouble error={change.error} />
         <div class="actions">
           <Button onClick={onClose}>{t('cancel')}</Button>
-          <Button kind="main" type="submit" busy={change.busy}>{t('password.change')}</Button>
+          <Button kind="main" type="submit" busy={change.busy}>
+            {t('password.change')}
+          </Button>
         </div>
       </form>
     </Dialog>
@@ -102,7 +117,9 @@ function NewSheet({ name, onClose }: { name: string; onClose: () => void }) {
   const print = useAction(async () => become(await engine.newSheet(password)))
   return (
     <Dialog title={t('menu.sheet')} onClose={onClose} held={made !== undefined || print.busy}>
-      {made ? <Sheet made={made} name={name} onDone={onClose} /> : (
+      {made ? (
+        <Sheet made={made} name={name} onDone={onClose} />
+      ) : (
         <form
           class="stack"
           onSubmit={event => {
@@ -111,11 +128,21 @@ function NewSheet({ name, onClose }: { name: string; onClose: () => void }) {
           }}
         >
           <p>{t('sheet.new.text')}</p>
-          <Field label={t('login.password')} type="password" autocomplete="current-password" required first value={password} onValue={type} />
+          <Field
+            label={t('login.password')}
+            type="password"
+            autocomplete="current-password"
+            required
+            first
+            value={password}
+            onValue={type}
+          />
           <Trouble error={print.error} />
           <div class="actions">
             <Button onClick={onClose}>{t('cancel')}</Button>
-            <Button kind="main" type="submit" busy={print.busy}>{t('menu.sheet')}</Button>
+            <Button kind="main" type="submit" busy={print.busy}>
+              {t('menu.sheet')}
+            </Button>
           </div>
         </form>
       )}
@@ -127,7 +154,13 @@ export function NoticesDialog({ onClose }: { onClose: () => void }) {
   const house = useHouse()
   return (
     <Dialog title={t('notices')} onClose={onClose}>
-      <ul class="stack tight list">{house.notices.map(name => <li key={name}><Note tone="warn">{notice(name)}</Note></li>)}</ul>
+      <ul class="stack tight list">
+        {house.notices.map(name => (
+          <li key={name}>
+            <Note tone="warn">{notice(name)}</Note>
+          </li>
+        ))}
+      </ul>
     </Dialog>
   )
 }
@@ -138,7 +171,11 @@ export function HelpDialog({ viewer, onClose }: { viewer: boolean; onClose: () =
       <div class="keys">
         <Keys
           title={t('keys.everywhere')}
-          keys={[[['?'], t('keys.help')], ...(viewer ? [] : [[['1', '…', '5'], t('keys.nav')] as const]), [['Esc'], t('keys.escape')]]}
+          keys={[
+            [['?'], t('keys.help')],
+            ...(viewer ? [] : [[['1', '…', '5'], t('keys.nav')] as const]),
+            [['Esc'], t('keys.escape')],
+          ]}
         />
         {viewer && (
           <>

@@ -1,8 +1,8 @@
 /**
  * Which door or which house is shown: getting in, enrolment, the shell of whoever is in.
  *
- * What does not belong: pages. Invariants: what was open stays open behind a lock – route and view, never pictures – and waits
- * for the same person only; a recovery sheet is confirmed before anything else is shown.
+ * What does not belong: pages. Invariants: what was open stays open behind a lock – route and view, never pictures –
+ * and waits for the same person only; a recovery sheet is confirmed before anything else is shown.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
@@ -67,7 +67,7 @@ export function App(props: { fragment: string | undefined }) {
     replace('')
     await engine.logout()
   }
-  const shown = state.at === 'working' ? settled.current ?? state : state
+  const shown = state.at === 'working' ? (settled.current ?? state) : state
   const inside = shown.at === 'in' || shown.at === 'away'
   return (
     <>
@@ -90,16 +90,27 @@ export function App(props: { fragment: string | undefined }) {
           <p>{t('enrol.inside', { name: shown.name })}</p>
           <div class="row apart">
             <Button onClick={() => invite(undefined)}>{t('cancel')}</Button>
-            <Button kind="main" onClick={() => void logout()}>{t('menu.logout')}</Button>
+            <Button kind="main" onClick={() => void logout()}>
+              {t('menu.logout')}
+            </Button>
           </div>
         </Frame>
       )
     }
     if (shown.at === 'working') {
-      return <Frame title="Peri"><Busy text={t('login.starting')} /></Frame>
+      return (
+        <Frame title="Peri">
+          <Busy text={t('login.starting')} />
+        </Frame>
+      )
     }
     if (inside) {
-      if (!house) return <Frame title="Peri"><Busy /></Frame>
+      if (!house)
+        return (
+          <Frame title="Peri">
+            <Busy />
+          </Frame>
+        )
       return (
         <HouseContext.Provider value={house}>
           <Shell state={shown} onLogout={logout} />
@@ -119,11 +130,7 @@ export function App(props: { fragment: string | undefined }) {
     }
     if (recovering !== undefined) {
       return (
-        <Recover
-          name={recovering}
-          onMade={(made, name) => print({ made, name })}
-          onBack={() => recover(undefined)}
-        />
+        <Recover name={recovering} onMade={(made, name) => print({ made, name })} onBack={() => recover(undefined)} />
       )
     }
     return (

@@ -1,8 +1,8 @@
 /**
  * Start of the page: takes an invitation out of the address, starts the engine, shows the app.
  *
- * What does not belong: anything that is shown (app.tsx). Invariant: the fragment of an invitation is out of the address, and so
- * out of the history, before anything else happens.
+ * What does not belong: anything that is shown (app.tsx). Invariant: the fragment of an invitation is out of the
+ * address, and so out of the history, before anything else happens.
  */
 
 import { Engine } from '../engine.js'

@@ -25,8 +25,15 @@ class Guard extends Component<{ children: ComponentChildren }, { error: unknown 
     if (this.state.error === undefined) return this.props.children
     return (
       <Frame title={t('crash.title')}>
-        <Note tone="bad" urgent><p>{t('crash.text')}</p><p class="hint">{plain(this.state.error).detail}</p></Note>
-        <div class="actions"><Button kind="main" onClick={() => location.reload()}>{t('crash.reload')}</Button></div>
+        <Note tone="bad" urgent>
+          <p>{t('crash.text')}</p>
+          <p class="hint">{plain(this.state.error).detail}</p>
+        </Note>
+        <div class="actions">
+          <Button kind="main" onClick={() => location.reload()}>
+            {t('crash.reload')}
+          </Button>
+        </div>
       </Frame>
     )
   }
@@ -55,7 +62,11 @@ export function mountFailure(error: unknown): void {
   show(() => (
     <Frame title={t('login.failed')}>
       <Trouble error={error} />
-      <div class="actions"><Button kind="main" onClick={() => location.reload()}>{t('crash.reload')}</Button></div>
+      <div class="actions">
+        <Button kind="main" onClick={() => location.reload()}>
+          {t('crash.reload')}
+        </Button>
+      </div>
     </Frame>
   ))
 }

@@ -1,8 +1,8 @@
 /**
  * The frame around whoever is in: mark, sections of his role, notices, account; and the page itself.
  *
- * Invariants: a role's pages are mounted for that role alone – nothing of the wall exists in an administrator's page; an old
- * state says that it is old.
+ * Invariants: a role's pages are mounted for that role alone – nothing of the wall exists in an administrator's page;
+ * an old state says that it is old.
  */
 
 import type { ComponentChildren } from 'preact'
@@ -64,7 +64,13 @@ export function places({ me }: House): readonly Place[] {
 /** The house is read anew this often. */
 const HOUSE_MS = 20 * SECOND
 
-export function Shell({ state, onLogout }: { state: Extract<State, { at: 'in' | 'away' }>; onLogout: () => Promise<void> }) {
+export function Shell({
+  state,
+  onLogout,
+}: {
+  state: Extract<State, { at: 'in' | 'away' }>
+  onLogout: () => Promise<void>
+}) {
   const engine = useEngine()
   const house = useHouse()
   const route = useRoute()
@@ -99,15 +105,30 @@ export function Shell({ state, onLogout }: { state: Extract<State, { at: 'in' | 
     }
     return false
   })
-  if (!place) return <Frame title={t('claim.title')}><p>{t('claim.text')}</p><Button onClick={() => void onLogout()}>{t('menu.logout')}</Button></Frame>
+  if (!place)
+    return (
+      <Frame title={t('claim.title')}>
+        <p>{t('claim.text')}</p>
+        <Button onClick={() => void onLogout()}>{t('menu.logout')}</Button>
+      </Frame>
+    )
   return (
     <div class={place === WALL ? 'shell control-room' : 'shell'}>
-      <a class="skip unseen" href="#main" onClick={event => {
-        event.preventDefault()
-        document.getElementById('main')?.focus()
-      }}>{t('skip')}</a>
+      <a
+        class="skip unseen"
+        href="#main"
+        onClick={event => {
+          event.preventDefault()
+          document.getElementById('main')?.focus()
+        }}
+      >
+        {t('skip')}
+      </a>
       <header class="bar">
-        <span class="brand"><Mark /><span>Peri</span></span>
+        <span class="brand">
+          <Mark />
+          <span>Peri</span>
+        </span>
         {mine.length > 1 && (
           <nav aria-label={t('nav.label')}>
             <ul class="nav">
@@ -124,12 +145,26 @@ export function Shell({ state, onLogout }: { state: Extract<State, { at: 'in' | 
         )}
         <span class="push" />
         {house.notices.length > 0 && (
-          <Button small kind="quiet" icon="info" class="notice-button" aria-haspopup="dialog" onClick={() => show('notices')}>
-            <span class="wide-only">{t('notices')} </span>{house.notices.length}<span class="unseen"> {t('notices')}</span>
+          <Button
+            small
+            kind="quiet"
+            icon="info"
+            class="notice-button"
+            aria-haspopup="dialog"
+            onClick={() => show('notices')}
+          >
+            <span class="wide-only">{t('notices')} </span>
+            {house.notices.length}
+            <span class="unseen"> {t('notices')}</span>
           </Button>
         )}
-        <span class="wide-only row nowrap"><LanguageSwitch /><ThemeSwitch /></span>
-        <Button bare kind="quiet" icon="help" aria-haspopup="dialog" onClick={() => show('help')}>{t('menu.help')}</Button>
+        <span class="wide-only row nowrap">
+          <LanguageSwitch />
+          <ThemeSwitch />
+        </span>
+        <Button bare kind="quiet" icon="help" aria-haspopup="dialog" onClick={() => show('help')}>
+          {t('menu.help')}
+        </Button>
         <Button small kind="quiet" aria-haspopup="dialog" onClick={() => show('account')} class="me">
           <span class="unseen">{t('menu.account')}: </span>
           <span class="me-name">{house.name}</span>
@@ -138,10 +173,14 @@ export function Shell({ state, onLogout }: { state: Extract<State, { at: 'in' | 
       </header>
       {away && (
         <div class="banner">
-          <Note tone="warn" urgent title={t('away.title', { since: clock(state.since) })}>{t('away.text')}</Note>
+          <Note tone="warn" urgent title={t('away.title', { since: clock(state.since) })}>
+            {t('away.text')}
+          </Note>
         </div>
       )}
-      <main id="main" tabIndex={-1}>{place.page()}</main>
+      <main id="main" tabIndex={-1}>
+        {place.page()}
+      </main>
       {open === 'account' && <AccountDialog name={state.name} onClose={() => show(undefined)} onLogout={onLogout} />}
       {open === 'help' && <HelpDialog viewer={place === WALL} onClose={() => show(undefined)} />}
       {open === 'notices' && <NoticesDialog onClose={() => show(undefined)} />}

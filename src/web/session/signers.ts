@@ -140,7 +140,10 @@ export function describe(body: Body, house: House): string {
       return `hand seat ${seat.index + 1} over from key ${short(body.from)} to ${to}`
     }
     case 'profile':
-      return `protection profile ${body.serial}: ${body.k} of ${body.n} seats, retention up to ${hours(body.ceilingSecs)}, no audio, ${body.masks} masks, ${body.exceptions.length} exceptions`
+      return [
+        `protection profile ${body.serial}: ${body.k} of ${body.n} seats, retention up to ${hours(body.ceilingSecs)}`,
+        `no audio, ${body.masks} masks, ${body.exceptions.length} exceptions`,
+      ].join(', ')
     case 'account':
       return `account "${body.name}" as ${body.role} with key ${short(body.key.fingerprint)}`
     case 'account removal':
@@ -152,7 +155,8 @@ export function describe(body: Body, house: House): string {
     case 'grant': {
       const names = (['live', 'playback', 'export'] as const).filter(right => body.rights[right]).join(', ')
       const narrower = body.weekly ? `, only ${weekly(body.weekly)}` : ''
-      return `grant ${names} on ${which(body.cameras)} to ${account(body.account)} (key ${short(body.recipient)}) from ${at(body.from)} until ${at(body.until)}${narrower}`
+      const whom = `${account(body.account)} (key ${short(body.recipient)})`
+      return `grant ${names} on ${which(body.cameras)} to ${whom} from ${at(body.from)} until ${at(body.until)}${narrower}`
     }
     case 'grant renewal':
       return `renew ${body.grants.length} grants (${body.grants.map(short).join(' ')}) until ${at(body.until)}`

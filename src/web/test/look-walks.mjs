@@ -1,6 +1,6 @@
 // What look.mjs walks through: `as` says who is in (page-kit.ts), `walk` does what a person does and looks in between.
 //
-// What does not belong: how it is looked at. Invariant: things are found by their role and name, as a reader finds them.
+// What does not belong: how it is looked at. Invariant: things are found by role and name, as a reader finds them.
 
 const fragment = '#Zm9yIGxvb2tpbmcgYXQgdGhlIHBhZ2Ugb25seSwgbm8ga2V5'
 
@@ -37,7 +37,9 @@ export const WALKS = [
       await page.getByLabel(say('Anmeldename', 'Login name')).fill('nachtwache')
       await page.getByLabel(say('Gedruckter Code', 'Printed code')).fill('7Q3M')
       await page.getByLabel(say('Neues Passwort', 'New password'), { exact: true }).fill('vier zufaellige woerter hier')
-      await page.getByLabel(say('Neues Passwort wiederholen', 'Repeat the new password')).fill('vier zufaellige woerter hier')
+      await page
+        .getByLabel(say('Neues Passwort wiederholen', 'Repeat the new password'))
+        .fill('vier zufaellige woerter hier')
       await look('filled')
       await page.keyboard.press('Enter')
       await page.locator('.sheet').waitFor()
@@ -56,7 +58,9 @@ export const WALKS = [
       await page.keyboard.press('Enter')
       await look('short')
       await page.getByLabel(say('Neues Passwort', 'New password'), { exact: true }).fill('vier zufaellige woerter hier')
-      await page.getByLabel(say('Neues Passwort wiederholen', 'Repeat the new password')).fill('vier zufaellige woerter hier')
+      await page
+        .getByLabel(say('Neues Passwort wiederholen', 'Repeat the new password'))
+        .fill('vier zufaellige woerter hier')
       await page.keyboard.press('Enter')
       await page.locator('.sheet').waitFor()
       await page.getByRole('checkbox').check()
@@ -181,7 +185,10 @@ export const WALKS = [
       await look('marked')
       await page.locator('summary').first().click()
       await look('gaps')
-      await page.getByRole('button', { name: /27\.|\d\d[./]\d\d/ }).last().click()
+      await page
+        .getByRole('button', { name: /27\.|\d\d[./]\d\d/ })
+        .last()
+        .click()
       await page.getByRole('grid').waitFor()
       await page.keyboard.press('Escape')
       await page.keyboard.press('e')
@@ -256,10 +263,17 @@ export const WALKS = [
       await page.getByRole('img', { name: /QR/ }).waitFor()
       await look('invited')
       await page.keyboard.press('Escape')
-      await page.getByRole('button', { name: say('Entfernen', 'Remove') }).first().click()
+      await page
+        .getByRole('button', { name: say('Entfernen', 'Remove') })
+        .first()
+        .click()
       await look('remove')
       await page.keyboard.press('Escape')
-      for (const [key, name] of [['2', say('Kameras', 'Cameras')], ['3', say('Zustand', 'Health')], ['4', say('Aufbewahrung', 'Retention')]]) {
+      for (const [key, name] of [
+        ['2', say('Kameras', 'Cameras')],
+        ['3', say('Zustand', 'Health')],
+        ['4', say('Aufbewahrung', 'Retention')],
+      ]) {
         await page.keyboard.press(key)
         await page.getByRole('heading', { name, level: 1 }).waitFor()
         await page.waitForTimeout(250)
@@ -274,7 +288,10 @@ export const WALKS = [
     async walk({ page, look, say }) {
       await page.locator('.proposal').first().waitFor()
       await look('proposals')
-      await page.getByRole('button', { name: say('Prüfen und unterschreiben', 'Check and sign') }).first().click()
+      await page
+        .getByRole('button', { name: say('Prüfen und unterschreiben', 'Check and sign') })
+        .first()
+        .click()
       await look('sign')
       await page.getByRole('button', { name: say('Ja, unterschreiben', 'Yes, sign') }).click()
       await page.locator('.notices .note').waitFor()
@@ -287,7 +304,10 @@ export const WALKS = [
       await page.getByRole('button', { name: say('Vorschlagen', 'Propose') }).click()
       await look('grant')
       await page.keyboard.press('Escape')
-      await page.getByRole('button', { name: say('Widerrufen', 'Revoke'), exact: true }).first().click()
+      await page
+        .getByRole('button', { name: say('Widerrufen', 'Revoke'), exact: true })
+        .first()
+        .click()
       await look('revoke')
       await noPictures(page)
     },

@@ -1,8 +1,10 @@
-// Looks at every page with page-kit.ts in headless Chromium under the policy of the product: runs axe over each, in both languages
-// and themes, on a desk and on a phone, and walks through what people do. `node src/web/test/look.mjs [--shots DIR] [--only NAME] [--quick]`.
+// Looks at every page with page-kit.ts in headless Chromium under the policy of the product: runs axe over each, in both
+// languages and themes, on a desk and on a phone, and walks through what people do.
 //
-// Prints JSON {looks, violations, policy, errors}; exits 1 when any of the last three is not empty. What does not belong: a real
-// engine; the end-to-end test has one.
+//   node src/web/test/look.mjs [--shots DIR] [--only NAME] [--quick]
+//
+// Prints JSON {looks, violations, policy, errors}; exits 1 when any of the last three is not empty. What does not belong: a
+// real engine; the end-to-end test has one.
 
 import axe from 'axe-core'
 import { build } from 'esbuild'
@@ -76,7 +78,11 @@ const files = {
 
 const server = createServer((request, response) => {
   const file = files[new URL(request.url, 'http://localhost').pathname]
-  const headers = { 'content-security-policy': POLICY, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' }
+  const headers = {
+    'content-security-policy': POLICY,
+    'x-content-type-options': 'nosniff',
+    'cache-control': 'no-store',
+  }
   if (file) response.writeHead(200, { ...headers, 'content-type': file[0] }).end(file[1])
   else response.writeHead(404, headers).end()
 })
@@ -85,7 +91,15 @@ const origin = `http://127.0.0.1:${server.address().port}`
 
 const browser = await chromium.launch({
   executablePath: process.env.PERI_CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
 })
 const result = { looks: 0, violations: [], policy: [], errors: [] }
 
@@ -129,7 +143,9 @@ for (const [size, language, theme] of quick ? [LOOKS[0], LOOKS[3]] : LOOKS) {
       // What axe does to the page by itself is not the page's.
       await page.evaluate('globalThis.violations.splice(0)')
       for (const each of found.violations) {
-        const at = each.nodes.slice(0, 4).map(node => `${node.target.join(' ')} ${node.any[0]?.message ?? node.failureSummary ?? ''}`)
+        const at = each.nodes
+          .slice(0, 4)
+          .map(node => `${node.target.join(' ')} ${node.any[0]?.message ?? node.failureSummary ?? ''}`)
         result.violations.push({ look: full, rule: each.id, help: each.help, at })
       }
       result.looks++
@@ -139,7 +155,8 @@ for (const [size, language, theme] of quick ? [LOOKS[0], LOOKS[3]] : LOOKS) {
       await walk.walk({ page, look, say: (german, english) => (language === 'de' ? german : english), size })
     } catch (error) {
       result.errors.push(`${name}: ${error.message.split('\n').slice(0, 4).join(' ')}`)
-      if (shots) await page.screenshot({ path: join(shots, `FAILED-${name.replaceAll(' ', '-')}.png`) }).catch(() => undefined)
+      if (shots)
+        await page.screenshot({ path: join(shots, `FAILED-${name.replaceAll(' ', '-')}.png`) }).catch(() => undefined)
     }
     await page.close()
   }

@@ -18,9 +18,26 @@ const id = (n: number): string => spread(n + 1000, 16)
 const key = (n: number): string => spread(n + 5000, 32)
 const tenWords = (of: string) => words(unhex(of))
 
-const NAMES = ['Tor Süd', 'Pforte', 'Parkplatz West', 'Laderampe 2', 'Flur Verwaltung EG', 'Serverraum', 'Zaun Nordost', 'Tiefgarage Einfahrt']
+const NAMES = [
+  'Tor Süd',
+  'Pforte',
+  'Parkplatz West',
+  'Laderampe 2',
+  'Flur Verwaltung EG',
+  'Serverraum',
+  'Zaun Nordost',
+  'Tiefgarage Einfahrt',
+]
 const cameras = NAMES.map((_, at) => id(at))
-const ids = { administrator: id(20), viewer: id(21), viewer2: id(22), external: id(23), technician: id(24), auditor: id(25), gone: id(26) }
+const ids = {
+  administrator: id(20),
+  viewer: id(21),
+  viewer2: id(22),
+  external: id(23),
+  technician: id(24),
+  auditor: id(25),
+  gone: id(26),
+}
 const ALL = { live: true, playback: true, export: true }
 
 const accounts: readonly Account[] = [
@@ -57,8 +74,10 @@ function camerasOf(me: Standing, as: string): Camera[] {
 
 function house(me: Standing, as: string): House {
   const now = Date.now()
-  const own = me.kind === 'seat' ? key(30) : me.kind === 'account' ? accounts.find(one => one.id === me.id)!.key : key(40)
-  const name = me.kind === 'seat' ? seats[0].name : me.kind === 'account' ? accounts.find(one => one.id === me.id)!.name : 'claim'
+  const own =
+    me.kind === 'seat' ? key(30) : me.kind === 'account' ? accounts.find(one => one.id === me.id)!.key : key(40)
+  const name =
+    me.kind === 'seat' ? seats[0].name : me.kind === 'account' ? accounts.find(one => one.id === me.id)!.name : 'claim'
   const grant = (n: number, account: string, from: number, until: number) => ({
     nonce: id(50 + n),
     account,
@@ -115,45 +134,93 @@ function proposals({ vm }: House): Proposal[] {
     ...more,
   })
   return [
-    one(0, {
-      kind: 'grant',
-      recipient: key(23),
-      account: ids.external,
-      rights: { live: true, playback: true, export: false },
-      cameras: [cameras[0]!, cameras[1]!],
-      from: ns(now),
-      until: ns(now + 30 * 24 * HOUR),
-      weekly: { zone: 'Europe/Berlin', spans: [{ from: 1320, until: 1800 }, { from: 2760, until: 3240 }] },
-    }, {}),
-    one(1, {
-      kind: 'release',
-      account: ids.viewer,
-      recipient: key(21),
-      cameras: [cameras[2]!],
-      from: ns(now - 60 * HOUR),
-      until: ns(now - 58 * HOUR),
-      reason: 'Parkrempler am 25.11., Vorgang 2026-118',
-    }, { signers: [key(30)], signed: true }),
-    one(2, { kind: 'account', id: id(77), role: 'administrator', name: 'Haustechnik Vertretung', key: { bytes: '', fingerprint: key(77) } }, {
-      signers: [],
-      have: 0,
-    }),
+    one(
+      0,
+      {
+        kind: 'grant',
+        recipient: key(23),
+        account: ids.external,
+        rights: { live: true, playback: true, export: false },
+        cameras: [cameras[0]!, cameras[1]!],
+        from: ns(now),
+        until: ns(now + 30 * 24 * HOUR),
+        weekly: {
+          zone: 'Europe/Berlin',
+          spans: [
+            { from: 1320, until: 1800 },
+            { from: 2760, until: 3240 },
+          ],
+        },
+      },
+      {},
+    ),
+    one(
+      1,
+      {
+        kind: 'release',
+        account: ids.viewer,
+        recipient: key(21),
+        cameras: [cameras[2]!],
+        from: ns(now - 60 * HOUR),
+        until: ns(now - 58 * HOUR),
+        reason: 'Parkrempler am 25.11., Vorgang 2026-118',
+      },
+      { signers: [key(30)], signed: true },
+    ),
+    one(
+      2,
+      {
+        kind: 'account',
+        id: id(77),
+        role: 'administrator',
+        name: 'Haustechnik Vertretung',
+        key: { bytes: '', fingerprint: key(77) },
+      },
+      {
+        signers: [],
+        have: 0,
+      },
+    ),
   ]
 }
 
 const health = (of: House): Health => ({
   now: of.now,
-  cameras: of.cameras.map(camera => ({ camera: camera.id, recordedUntil: camera.recordedUntil, lost: camera.lost, epoch: 812n })),
+  cameras: of.cameras.map(camera => ({
+    camera: camera.id,
+    recordedUntil: camera.recordedUntil,
+    lost: camera.lost,
+    epoch: 812n,
+  })),
   alarms: [`2026-11-27T17:31:02.450Z camera_lost: camera ${cameras[3]}: no answer`],
   freeBytes: 412_000_000_000n,
-  notices: [...of.notices, 'password_not_rotated: Pforte: whoever typed this camera\'s password can still use it'],
+  notices: [...of.notices, "password_not_rotated: Pforte: whoever typed this camera's password can still use it"],
 })
 
-const TYPES = ['live_intent', 'disclosure_intent', 'segment_tail', 'session_started', 'epoch_opened', 'export_intent', 'logged_in', 'checkpoint_block', 'camera_lost', 'session_locked', 'vm_hours'] as const
+const TYPES = [
+  'live_intent',
+  'disclosure_intent',
+  'segment_tail',
+  'session_started',
+  'epoch_opened',
+  'export_intent',
+  'logged_in',
+  'checkpoint_block',
+  'camera_lost',
+  'session_locked',
+  'vm_hours',
+] as const
 
 const entry = (at: bigint, size: bigint): LedgerEntry => {
   const type = TYPES[Number(at) % TYPES.length]!
-  const access = ['live_intent', 'disclosure_intent', 'session_started', 'export_intent', 'logged_in', 'session_locked'].includes(type)
+  const access = [
+    'live_intent',
+    'disclosure_intent',
+    'session_started',
+    'export_intent',
+    'logged_in',
+    'session_locked',
+  ].includes(type)
   return {
     index: at,
     ledger: type === 'vm_hours' ? 'billing' : access ? 'access' : 'technical',
@@ -174,5 +241,6 @@ export const kit = {
   health,
   entry,
   made: { words: tenWords(key(90)), code: '7Q3M-K9XP-2TWD-84HN-VC6B-RZ1F-0S5J' },
-  checkpoint: 'peri.example/appliance\n1243\nq83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=\n\n— peri.example/appliance abcd…',
+  checkpoint:
+    'peri.example/appliance\n1243\nq83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=\n\n— peri.example/appliance abcd…',
 }

@@ -1,6 +1,13 @@
 /** Drawn camera pictures for page-kit.ts: a yard by night, a person who walks, the time. */
 
-const SKIES = [['#1d2733', '#3c4854'], ['#2b2a26', '#55503f'], ['#1a2420', '#3d5146'], ['#232029', '#4b4555'], ['#2a2f33', '#6a7479'], ['#101820', '#2f4457']] as const
+const SKIES = [
+  ['#1d2733', '#3c4854'],
+  ['#2b2a26', '#55503f'],
+  ['#1a2420', '#3d5146'],
+  ['#232029', '#4b4555'],
+  ['#2a2f33', '#6a7479'],
+  ['#101820', '#2f4457'],
+] as const
 
 export function draw(canvas: HTMLCanvasElement, camera: number, at: number): void {
   const context = canvas.getContext('2d')!

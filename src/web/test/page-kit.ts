@@ -1,13 +1,31 @@
 /**
- * A second implementation of the engine, for looking at the page: a house with people, cameras in every state, drawn pictures.
- * `?as=` says who is in. Never shipped; look.mjs bundles it apart from the product.
+ * A second implementation of the engine, for looking at the page: a house with people, cameras in every state, drawn
+ * pictures. `?as=` says who is in. Never shipped; look.mjs bundles it apart from the product.
  *
- * What does not belong: keys, network. Invariant: it has the engine's type, so a page that works here asks nothing else.
+ * What does not belong: keys, network. Invariant: it has the engine's type, so a page that works here asks nothing
+ * else.
  */
 
 import type {
-  Camera, Draft, Engine, EngineEvents, Exported, House, Invitation, InvitationState, LedgerEntry, NewKey, Player, PlayerEvent,
-  Proposal, Proposed, RememberedInvitation, Standing, State, Thumbnail, Timeline, Watch, WatchStatus,
+  Draft,
+  Engine,
+  EngineEvents,
+  Exported,
+  House,
+  Invitation,
+  InvitationState,
+  LedgerEntry,
+  NewKey,
+  Player,
+  Proposal,
+  Proposed,
+  RememberedInvitation,
+  Standing,
+  State,
+  Thumbnail,
+  Timeline,
+  Watch,
+  WatchStatus,
 } from '../engine.js'
 import { words } from '../crypto/words.js'
 import { unhex } from '../crypto/bytes.js'
@@ -16,15 +34,12 @@ import { takeFragment } from '../page/lib/fragment.js'
 import { mount } from '../page/mount.js'
 import { kit } from './page-kit-house.js'
 import { draw } from './page-kit-pictures.js'
+import { coverage, HOUR, KitPlayer, msOf, ns, picture, soon } from './page-kit-player.js'
 
 type Api = Pick<Engine, keyof Engine>
 
 const query = new URLSearchParams(location.search)
 const as = query.get('as') ?? 'out'
-const HOUR = 3_600_000
-const ns = (at: number): bigint => BigInt(Math.round(at)) * 1_000_000n
-const msOf = (at: bigint): number => Number(at / 1_000_000n)
-const soon = <T>(value: T, after = 30): Promise<T> => new Promise(done => setTimeout(() => done(value), after))
 
 const standings: Record<string, Standing> = {
   viewer: { kind: 'account', id: kit.ids.viewer, role: 'viewer' },
@@ -50,131 +65,12 @@ const house = (): House => kit.house(standings[as] ?? standings['viewer']!, as)
 /** Statuses of live pictures by camera, so that every state is seen. */
 const statuses: Record<string, WatchStatus> = {
   [kit.cameras[2]!]: { is: 'frozen', since: ns(Date.now() - 95_000) },
-  [kit.cameras[3]!]: { is: 'lost', since: ns(Date.now() - 3.2 * HOUR), cause: 'no connection to 10.20.0.14:322: refused; is the camera on and reachable?' },
+  [kit.cameras[3]!]: {
+    is: 'lost',
+    since: ns(Date.now() - 3.2 * HOUR),
+    cause: 'no connection to 10.20.0.14:322: refused; is the camera on and reachable?',
+  },
   [kit.cameras[5]!]: { is: 'waiting', why: 'starting' },
-}
-
-const coverage = (from: number, until: number): Timeline => {
-  const spans: Timeline['coverage'][number][] = []
-  const put = (a: number, b: number, kind: Timeline['coverage'][number]['kind'], cause = '') => {
-    const [x, y] = [Math.max(a, from), Math.min(b, until)]
-    if (x < y) spans.push({ from: ns(x), until: ns(y), kind, cause })
-  }
-  const now = Date.now()
-  put(now - 200 * HOUR, now - 72 * HOUR, 'erased', 'retention')
-  put(now - 72 * HOUR, now - 9 * HOUR, 'recorded')
-  put(now - 9 * HOUR, now - 8.7 * HOUR, 'lost', 'no answer')
-  put(now - 8.7 * HOUR, now - 3 * HOUR, 'recorded')
-  put(now - 3 * HOUR, now - 2.8 * HOUR, 'paused', 'works council')
-  put(now - 2.8 * HOUR, now - 0.62 * HOUR, 'recorded')
-  put(now - 0.62 * HOUR, now - 0.55 * HOUR, 'lost', 'the camera sent no video for 20 s; is its encoder running?')
-  put(now - 0.55 * HOUR, now, 'recorded')
-  return { coverage: spans, segments: [] }
-}
-
-/** Shows a drawing in a video, as the engine shows a picture. */
-function picture(video: HTMLVideoElement, camera: string, at: () => number | undefined): () => void {
-  const canvas = document.createElement('canvas')
-  canvas.width = 640
-  canvas.height = 360
-  const index = kit.cameras.indexOf(camera)
-  const paint = () => {
-    const time = at()
-    if (time !== undefined) draw(canvas, Math.max(0, index), time)
-  }
-  paint()
-  const timer = setInterval(paint, 100)
-  video.srcObject = canvas.captureStream(10)
-  void video.play().catch(() => undefined)
-  return () => {
-    clearInterval(timer)
-    video.srcObject = null
-  }
-}
-
-class KitPlayer implements Player {
-  readonly #listeners = new Set<(event: PlayerEvent) => void>()
-  readonly #ends: (() => void)[]
-  #at = Date.now() - HOUR
-  #rate = 1
-  #playing = false
-  readonly #timer: ReturnType<typeof setInterval>
-
-  constructor(readonly cameras: readonly { readonly camera: string; readonly video: HTMLVideoElement }[]) {
-    this.#ends = cameras.map(({ camera, video }) => picture(video, camera, () => this.#at))
-    this.#timer = setInterval(() => {
-      if (!this.#playing) return
-      this.#at += 100 * this.#rate
-      this.#tell({ is: 'time', utc: ns(this.#at) })
-    }, 100)
-  }
-
-  #tell(event: PlayerEvent): void {
-    for (const listener of this.#listeners) listener(event)
-  }
-
-  #state(): void {
-    this.#tell({ is: 'state', state: this.#playing ? 'playing' : 'paused', rate: this.#rate })
-  }
-
-  on(listener: (event: PlayerEvent) => void) {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
-  }
-
-  async seek(at: bigint) {
-    this.#tell({ is: 'state', state: 'seeking', rate: this.#rate })
-    await soon(undefined, 60)
-    this.#at = msOf(at)
-    const span = coverage(this.#at - 1, this.#at + 1).coverage[0]
-    for (const { camera } of this.cameras) {
-      const gap = span && span.kind !== 'recorded'
-      this.#tell({
-        is: 'camera',
-        camera,
-        status: gap ? { is: 'gap', kind: span.kind, cause: span.cause, until: ns(this.#at + 600_000) } : { is: 'playing' },
-      })
-    }
-    this.#tell({ is: 'time', utc: at })
-    this.#state()
-  }
-
-  play() {
-    this.#playing = true
-    this.#state()
-  }
-
-  pause() {
-    this.#playing = false
-    this.#state()
-  }
-
-  rate(rate: number) {
-    this.#rate = rate
-    this.#state()
-  }
-
-  shuttle(key: -1 | 0 | 1) {
-    this.#playing = key !== 0
-    this.#rate = key === 0 ? 1 : Math.sign(this.#rate) === key && this.#rate !== 1 ? this.#rate * 2 : key
-    this.#state()
-  }
-
-  async step(frames: 1 | -1) {
-    this.#playing = false
-    this.#at += frames * 40
-    this.#tell({ is: 'time', utc: ns(this.#at) })
-    this.#state()
-  }
-
-  now() {
-    return ns(this.#at)
-  }
-
-  close() {
-    clearInterval(this.#timer)
-    for (const end of this.#ends) end()
-  }
 }
 
 /** See the file. */
@@ -188,17 +84,26 @@ class Kit implements Api {
     this.#listeners.set(event, set)
     set.add(listener as (value: never) => void)
     if (event === 'state') (listener as (value: State) => void)(this.state)
-    if (event === 'house' && (this.state.at === 'in' || this.state.at === 'away')) (listener as (value: House) => void)(house())
+    if (event === 'house' && (this.state.at === 'in' || this.state.at === 'away'))
+      (listener as (value: House) => void)(house())
     return () => set.delete(listener as (value: never) => void)
   }
 
   tell<E extends keyof EngineEvents>(event: E, value: EngineEvents[E]): void {
     if (event === 'state') this.state = value as State
-    for (const listener of [...(this.#listeners.get(event) ?? [])]) (listener as (value: EngineEvents[E]) => void)(value)
+    for (const listener of [...(this.#listeners.get(event) ?? [])])
+      (listener as (value: EngineEvents[E]) => void)(value)
   }
 
   appliance() {
-    return soon({ vm: kit.id(1), claimed: true, provisioning: kit.key(2), tls_key: kit.key(3), ca: kit.key(4), page: kit.key(5) })
+    return soon({
+      vm: kit.id(1),
+      claimed: true,
+      provisioning: kit.key(2),
+      tls_key: kit.key(3),
+      ca: kit.key(4),
+      page: kit.key(5),
+    })
   }
 
   knownDevice(name: string) {
@@ -208,7 +113,12 @@ class Kit implements Api {
   async login(name: string, password: string) {
     await soon(undefined, 200)
     if (password !== 'richtig') {
-      throw new EngineError({ status: 401, code: 'wrong_login', title: 'Not logged in', detail: 'name or password is wrong' })
+      throw new EngineError({
+        status: 401,
+        code: 'wrong_login',
+        title: 'Not logged in',
+        detail: 'name or password is wrong',
+      })
     }
     this.tell('state', { at: 'in', name })
     this.tell('house', house())
@@ -254,13 +164,24 @@ class Kit implements Api {
   }
 
   invite(): Promise<Invitation> {
-    return soon({ id: kit.key(70), fragment: 'Zm9yIGxvb2tpbmcgYXQgdGhlIHBhZ2Ugb25seSwgbm8ga2V5', account: kit.id(71), notAfter: ns(Date.now() + 72 * HOUR) })
+    return soon({
+      id: kit.key(70),
+      fragment: 'Zm9yIGxvb2tpbmcgYXQgdGhlIHBhZ2Ugb25seSwgbm8ga2V5',
+      account: kit.id(71),
+      notAfter: ns(Date.now() + 72 * HOUR),
+    })
   }
 
   invitation(id: string): Promise<InvitationState> {
     const used = id === kit.key(72)
     const key = used ? kit.key(74) : null
-    return soon({ id, account: kit.id(75), notAfter: ns(Date.now() + 40 * HOUR), key, words: key === null ? null : words(unhex(key)) })
+    return soon({
+      id,
+      account: kit.id(75),
+      notAfter: ns(Date.now() + 40 * HOUR),
+      key,
+      words: key === null ? null : words(unhex(key)),
+    })
   }
 
   invitations(): Promise<readonly RememberedInvitation[]> {
@@ -350,11 +271,15 @@ class Kit implements Api {
       await soon(undefined, slow ? 700 : 25)
       signal?.throwIfAborted()
     }
-    return { blob: new Blob([new Uint8Array(2048)], { type: 'video/mp4' }), name: 'Tor-Sued_2026-11-27_0213.mp4', from, until, gaps: [] }
+    return {
+      blob: new Blob([new Uint8Array(2048)], { type: 'video/mp4' }),
+      name: 'Tor-Sued_2026-11-27_0213.mp4',
+      from,
+      until,
+      gaps: [],
+    }
   }
 }
-
-export type { Camera }
 
 const engine = new Kit()
 Object.assign(globalThis, { kit: engine })

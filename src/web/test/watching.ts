@@ -29,12 +29,13 @@ class Stage {
   readonly starts: { offset: number; epoch: bigint; hear: (event: StreamEvent) => void }[] = []
   opened = 0
   running: Made | undefined
-  live = true
+  readonly live: boolean
   refusing = false
   readonly #known: Made[] = []
   readonly picture: LivePicture
 
-  constructor(running: Made) {
+  constructor(running: Made, live: boolean) {
+    this.live = live
     this.run(running)
     const socket = {
       start: async (body: Bytes, hear: (event: StreamEvent) => void) => {
@@ -110,6 +111,16 @@ class Stage {
   }
 }
 
+/** Runs on a stage that is cleared whatever happens. */
+async function on(running: Made, live: boolean, run: (stage: Stage) => Promise<void>): Promise<void> {
+  const stage = new Stage(running, live)
+  try {
+    await run(stage)
+  } finally {
+    stage.picture.close()
+  }
+}
+
 const group = (length: number): boolean[] => Array.from({ length }, (_, at) => at % 5 === 0)
 
 /** The cases. */
@@ -121,73 +132,72 @@ export function watching(): Case[] {
       name: 'a viewer joins at the last key picture and follows into the next epoch without a hole',
       async run() {
         const [first, second] = [await one(), await two()]
-        const stage = new Stage(first)
-        await until('a stream', () => stage.starts.length === 1)
-        same(stage.starts[0]!.offset, first.gops.at(-1)!.at, 'at the last key picture')
-        stage.send(first, 11, 12, 13)
-        await until('pictures', () => stage.shown.length === 4)
-        stage.run(second)
-        stage.tell({ is: 'end' })
-        await until('the next stream', () => stage.starts.length === 2)
-        same(stage.starts[1]!.offset, second.head, 'behind its head')
-        stage.send(second, 0, 1, 2)
-        await until('more pictures', () => stage.shown.length === 8)
-        same(stage.shown, [20, 21, 22, 23, 24, 25, 26, 27], 'one after the other, parameters once')
-        const inits = stage.events.filter(event => event.is === 'media' && event.part.init)
-        same([inits.length, stage.opened], [1, 2], 'the same parameters; each epoch opened once')
-        stage.picture.close()
+        await on(first, true, async stage => {
+          await until('a stream', () => stage.starts.length === 1)
+          same(stage.starts[0]!.offset, first.gops.at(-1)!.at, 'at the last key picture')
+          stage.send(first, 11, 12, 13)
+          await until('pictures', () => stage.shown.length === 4)
+          stage.run(second)
+          stage.tell({ is: 'end' })
+          await until('the next stream', () => stage.starts.length === 2)
+          same(stage.starts[1]!.offset, second.head, 'behind its head')
+          stage.send(second, 0, 1, 2)
+          await until('more pictures', () => stage.shown.length === 8)
+          same(stage.shown, [20, 21, 22, 23, 24, 25, 26, 27], 'one after the other')
+          const inits = stage.events.filter(event => event.is === 'media' && event.part.init)
+          same([inits.length, stage.opened], [1, 2], 'the same parameters once, each epoch opened once')
+        })
       },
     },
     {
       name: 'what was left out is said, and it goes on with a key picture',
       async run() {
         const first = await one()
-        const stage = new Stage(first)
-        await until('a stream', () => stage.starts.length === 1)
-        stage.send(first, 1, 2)
-        stage.tell({ is: 'skipped', bytes: 900n })
-        stage.send(first, 5, 6, 7)
-        await until('pictures', () => stage.shown.length === 8)
-        same(stage.shown, [0, 1, 2, 3, 10, 11, 12, 13], 'the one that is no key picture waits')
-        same(stage.events.filter(event => event.is === 'skipped').length, 1, 'said')
-        stage.picture.close()
+        await on(first, true, async stage => {
+          await until('a stream', () => stage.starts.length === 1)
+          stage.send(first, 1, 2)
+          stage.tell({ is: 'skipped', bytes: 900n })
+          stage.send(first, 5, 6, 7)
+          await until('pictures', () => stage.shown.length === 8)
+          same(stage.shown, [0, 1, 2, 3, 10, 11, 12, 13], 'the one that is no key picture waits')
+          same(stage.events.filter(event => event.is === 'skipped').length, 1, 'said')
+        })
       },
     },
     {
       name: 'after a connection that broke the same epoch is followed again without another disclosure',
       async run() {
         const first = await one()
-        const stage = new Stage(first)
-        await until('a stream', () => stage.starts.length === 1)
-        stage.send(first, 11, 12)
-        await until('pictures', () => stage.shown.length === 4)
-        stage.tell({ is: 'error', error: unreachable('cut') })
-        await until('again', () => stage.starts.length === 2)
-        stage.send(first, 11, 12)
-        same(stage.opened, 1, 'opened once')
-        same(stage.events.filter(event => event.is === 'waiting').length, 1, 'said')
-        stage.picture.close()
-        await new Promise(resolve => setTimeout(resolve, 50))
-        same(stage.shown, [20, 21, 22, 23], 'nothing twice')
+        await on(first, true, async stage => {
+          await until('a stream', () => stage.starts.length === 1)
+          stage.send(first, 11, 12)
+          await until('pictures', () => stage.shown.length === 4)
+          stage.tell({ is: 'error', error: unreachable('cut') })
+          await until('again', () => stage.starts.length === 2)
+          stage.send(first, 11, 12)
+          same(stage.opened, 1, 'opened once')
+          same(stage.events.filter(event => event.is === 'waiting').length, 1, 'said')
+          await new Promise(resolve => setTimeout(resolve, 50))
+          same(stage.shown, [20, 21, 22, 23], 'nothing twice')
+        })
       },
     },
     {
       name: 'a right that ended is said, and nothing is asked without one',
       async run() {
-        const stage = new Stage(await one())
-        await until('a stream', () => stage.starts.length === 1)
-        stage.refusing = true
-        stage.tell({ is: 'end' })
-        await until('said', () => stage.events.some(event => event.is === 'lapsed' && event.why === 'the grant ended'))
-        stage.picture.close()
-        const asked = stage.opened
-        const other = new Stage(await one())
-        other.picture.close()
-        const none = new Stage(await one())
-        none.live = false
-        await until('said', () => none.events.some(event => event.is === 'lapsed'))
-        none.picture.close()
-        same([asked, none.opened], [2, 0], 'asked')
+        const first = await one()
+        await on(first, true, async stage => {
+          await until('a stream', () => stage.starts.length === 1)
+          stage.refusing = true
+          stage.tell({ is: 'end' })
+          const said = (): boolean => stage.events.some(event => event.is === 'lapsed' && event.why === 'the grant ended')
+          await until('the refusal', said)
+          same(stage.opened, 2, 'asked once more')
+        })
+        await on(first, false, async stage => {
+          await until('the missing right', () => stage.events.some(event => event.is === 'lapsed'))
+          same(stage.opened, 0, 'not asked')
+        })
       },
     },
   ]

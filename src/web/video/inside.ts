@@ -139,7 +139,12 @@ export class Inside {
   }
 
   /** Begins a live picture. */
-  watch(job: number, camera: string, origin: bigint, tell: (event: LiveEvent, transfer: Transferable[]) => void): void {
+  watch(
+    job: number,
+    camera: string,
+    origin: bigint,
+    tell: (event: LiveEvent, transfer: Transferable[]) => void,
+  ): void {
     const parts = { session: this.session, keys: this.#keys, socket: this.#socket, home: () => this.home(), read: () => this.read() }
     this.#live.set(job, new LivePicture(parts, camera, origin, tell))
   }

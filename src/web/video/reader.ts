@@ -6,7 +6,17 @@
  * memory is one piece and the bytes of the cache.
  */
 
-import { decodeHeader, equal, HEADER_LEN, Order, OVERHEAD, split, type Bytes, type FragmentOpener, type Opened } from '../crypto/index.js'
+import {
+  decodeHeader,
+  equal,
+  HEADER_LEN,
+  Order,
+  OVERHEAD,
+  split,
+  type Bytes,
+  type FragmentOpener,
+  type Opened,
+} from '../crypto/index.js'
 import type { Coverage } from '../facade.js'
 import type { Segment } from '../session/wire.js'
 import { Placer } from './clock.js'

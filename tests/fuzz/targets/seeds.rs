@@ -392,6 +392,8 @@ fn messages() -> Vec<Vec<u8>> {
         cbor(7, &msg::ScribeToRecorder::Room),
         cbor(8, &msg::PortalToScribe::Ask { id: 1, ask: Ask::Nonce, source: None }),
         cbor(8, &msg::PortalToScribe::SignHandshake { id: 2, transcript: vec![1; 48].into() }),
+        cbor(10, &peri_appliance::live::Said::Stop { stream: 1 }),
+        cbor(10, &peri_appliance::live::Said::Start { stream: 2, frame: vec![0x80].into() }),
         cbor(9, &msg::ScribeToPortal::Answer { id: 1, body: vec![0xf6].into() }),
         cbor(9, &msg::ScribeToPortal::NotTaken { id: 1, problem: problem() }),
         cbor(9, &msg::ScribeToPortal::Conflict { id: 1, conflict: wire::Conflict::GivenUp }),

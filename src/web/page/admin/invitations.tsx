@@ -33,8 +33,11 @@ export function Invitations({ turn }: { turn: number }) {
     )
   }, [engine, turn])
   const now = Date.now()
-  const entered = (one: Entry) => one.state?.key != null && house.accounts.some(account => account.key === one.state?.key)
-  const open = (list.value ?? []).filter(one => one.state !== undefined && !entered(one) && (one.state.key !== null || ms(one.notAfter) > now))
+  const entered = (one: Entry) =>
+    one.state?.key != null && house.accounts.some(account => account.key === one.state?.key)
+  const open = (list.value ?? []).filter(
+    one => one.state !== undefined && !entered(one) && (one.state.key !== null || ms(one.notAfter) > now),
+  )
   const waiting = open.some(one => one.state?.key === null)
   useEffect(() => {
     if (!waiting) return
@@ -58,13 +61,28 @@ export function Invitations({ turn }: { turn: number }) {
         rows={open.map(one => ({
           key: one.id,
           cells: [
-            <>{one.name}{one.reset && <span class="tag">{t('invite.reset')}</span>}</>,
+            <>
+              {one.name}
+              {one.reset && <span class="tag">{t('invite.reset')}</span>}
+            </>,
             roleName(one.role),
-            one.state?.key ? <Sign tone="warn">{t('invite.used')}</Sign> : <Sign tone="none">{t('invite.waiting')}</Sign>,
+            one.state?.key ? (
+              <Sign tone="warn">{t('invite.used')}</Sign>
+            ) : (
+              <Sign tone="none">{t('invite.waiting')}</Sign>
+            ),
             <span class="figures">{dateTime(ms(one.notAfter))}</span>,
             <span class="row">
-              {one.state?.key && <Button small kind="main" onClick={() => enter(one)}>{t('invite.enter')}</Button>}
-              {!one.state?.key && <Button small busy={withdraw.busy} onClick={() => void withdraw.run(one)}>{t('invite.withdraw')}</Button>}
+              {one.state?.key && (
+                <Button small kind="main" onClick={() => enter(one)}>
+                  {t('invite.enter')}
+                </Button>
+              )}
+              {!one.state?.key && (
+                <Button small busy={withdraw.busy} onClick={() => void withdraw.run(one)}>
+                  {t('invite.withdraw')}
+                </Button>
+              )}
             </span>,
           ],
         }))}
@@ -123,7 +141,11 @@ function Enter({ one, words, onClose }: { one: Entry; words: readonly string[]; 
         <ol class="words" lang="en" aria-label={t('words.label')}>
           {words.map((word, at) => {
             const place = places.indexOf(at)
-            return <li key={at} class={place >= 0 ? 'covered' : ''}>{place >= 0 ? t('enter.word', { n: at + 1 }) : word}</li>
+            return (
+              <li key={at} class={place >= 0 ? 'covered' : ''}>
+                {place >= 0 ? t('enter.word', { n: at + 1 }) : word}
+              </li>
+            )
           })}
         </ol>
         <div class="pair">
@@ -141,7 +163,11 @@ function Enter({ one, words, onClose }: { one: Entry; words: readonly string[]; 
             />
           ))}
         </div>
-        {wrong && <div role="alert"><FieldError>{t('enter.wrong')}</FieldError></div>}
+        {wrong && (
+          <div role="alert">
+            <FieldError>{t('enter.wrong')}</FieldError>
+          </div>
+        )}
         <Trouble error={enter.error} />
         <div class="actions">
           <Button onClick={onClose}>{t('cancel')}</Button>

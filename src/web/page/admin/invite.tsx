@@ -70,7 +70,9 @@ export function InviteDialog({ reset, onClose }: { reset?: Account; onClose: () 
         <Trouble error={invite.error} />
         <div class="actions">
           <Button onClick={onClose}>{t('cancel')}</Button>
-          <Button kind="main" type="submit" busy={invite.busy}>{t('invite.go')}</Button>
+          <Button kind="main" type="submit" busy={invite.busy}>
+            {t('invite.go')}
+          </Button>
         </div>
       </form>
     </Dialog>
@@ -99,10 +101,19 @@ function Made({ made, name, onClose }: { made: Invitation; name: string; onClose
         <div class="stack">
           <div class="field">
             <label for="invitation-link">{t('invite.link')}</label>
-            <input id="invitation-link" ref={field} class="input mono" readOnly value={link} onFocus={event => event.currentTarget.select()} />
+            <input
+              id="invitation-link"
+              ref={field}
+              class="input mono"
+              readOnly
+              value={link}
+              onFocus={event => event.currentTarget.select()}
+            />
           </div>
           <div class="row">
-            <Button icon="copy" onClick={() => void copy()}>{t('copy')}</Button>
+            <Button icon="copy" onClick={() => void copy()}>
+              {t('copy')}
+            </Button>
             <span class="quiet">{said}</span>
           </div>
           <p class="hint">{t('invite.until', { at: dateTime(ms(made.notAfter)) })}</p>
@@ -110,7 +121,11 @@ function Made({ made, name, onClose }: { made: Invitation; name: string; onClose
         </div>
         <QrCode text={link} label={t('invite.qr')} />
       </div>
-      <div class="actions"><Button kind="main" onClick={onClose}>{t('done')}</Button></div>
+      <div class="actions">
+        <Button kind="main" onClick={onClose}>
+          {t('done')}
+        </Button>
+      </div>
     </Dialog>
   )
 }

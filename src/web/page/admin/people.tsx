@@ -1,8 +1,8 @@
 /**
  * Accounts and invitations: for administrators, and for seats, whose signatures then count towards k.
  *
- * What does not belong: rights to pictures (custody/grants). Invariants: a key is entered only after its words were heard – two
- * of them are covered and typed; a link is shown once.
+ * What does not belong: rights to pictures (custody/grants). Invariants: a key is entered only after its words were
+ * heard – two of them are covered and typed; a link is shown once.
  */
 
 import { useState } from 'preact/hooks'
@@ -35,7 +35,11 @@ export function People() {
     <Page
       title={t('people.title')}
       text={t('people.text')}
-      actions={<Button kind="main" icon="add" onClick={() => ask({ what: 'invite' })}>{t('invite.open')}</Button>}
+      actions={
+        <Button kind="main" icon="add" onClick={() => ask({ what: 'invite' })}>
+          {t('invite.open')}
+        </Button>
+      }
     >
       <Invitations turn={turn} />
       <Section title={t('people.accounts')}>
@@ -49,15 +53,30 @@ export function People() {
               key: account.id,
               class: account.state === 'removed' ? 'past' : '',
               cells: [
-                <>{account.name}{mine && <span class="tag">{t('people.you')}</span>}</>,
+                <>
+                  {account.name}
+                  {mine && <span class="tag">{t('people.you')}</span>}
+                </>,
                 roleName(account.role),
-                <Sign tone={active ? 'good' : account.state === 'removed' ? 'none' : 'bad'}>{t(`people.${account.state}` as Key)}</Sign>,
+                <Sign tone={active ? 'good' : account.state === 'removed' ? 'none' : 'bad'}>
+                  {t(`people.${account.state}` as Key)}
+                </Sign>,
                 <Words words={tenWords(account.key)} small />,
-                account.state === 'removed' || mine ? '–' : (
+                account.state === 'removed' || mine ? (
+                  '–'
+                ) : (
                   <span class="row">
-                    {active && <Button small onClick={() => ask({ what: 'revoke', account })}>{t('revoke.key')}</Button>}
-                    <Button small onClick={() => ask({ what: 'reset', account })}>{t('reset.open')}</Button>
-                    <Button small kind="danger" onClick={() => ask({ what: 'remove', account })}>{t('remove.open')}</Button>
+                    {active && (
+                      <Button small onClick={() => ask({ what: 'revoke', account })}>
+                        {t('revoke.key')}
+                      </Button>
+                    )}
+                    <Button small onClick={() => ask({ what: 'reset', account })}>
+                      {t('reset.open')}
+                    </Button>
+                    <Button small kind="danger" onClick={() => ask({ what: 'remove', account })}>
+                      {t('remove.open')}
+                    </Button>
                   </span>
                 ),
               ],
@@ -65,7 +84,11 @@ export function People() {
           })}
         />
         {gone.length > 0 && !all && (
-          <div><Button small onClick={() => showAll(true)}>{t('people.gone', { n: gone.length })}</Button></div>
+          <div>
+            <Button small onClick={() => showAll(true)}>
+              {t('people.gone', { n: gone.length })}
+            </Button>
+          </div>
         )}
       </Section>
       {asking?.what === 'invite' && <InviteDialog onClose={close} />}
@@ -87,7 +110,10 @@ export function People() {
 function Remove({ account, onClose }: { account: Account; onClose: () => void }) {
   const engine = useEngine()
   const remove = useAction(async () => {
-    tell(await engine.propose({ kind: 'account removal', account: account.id }), t('remove.done', { name: account.name }))
+    tell(
+      await engine.propose({ kind: 'account removal', account: account.id }),
+      t('remove.done', { name: account.name }),
+    )
     onClose()
     await engine.house()
   })
@@ -97,7 +123,9 @@ function Remove({ account, onClose }: { account: Account; onClose: () => void })
       <Trouble error={remove.error} />
       <div class="actions">
         <Button onClick={onClose}>{t('cancel')}</Button>
-        <Button kind="danger" busy={remove.busy} onClick={() => void remove.run()}>{t('remove.open')}</Button>
+        <Button kind="danger" busy={remove.busy} onClick={() => void remove.run()}>
+          {t('remove.open')}
+        </Button>
       </div>
     </Dialog>
   )
@@ -145,7 +173,9 @@ export function Revoke(props: {
         <Trouble error={revoke.error} />
         <div class="actions">
           <Button onClick={props.onClose}>{t('cancel')}</Button>
-          <Button kind="danger" type="submit" busy={revoke.busy}>{t('grants.revoke')}</Button>
+          <Button kind="danger" type="submit" busy={revoke.busy}>
+            {t('grants.revoke')}
+          </Button>
         </div>
       </form>
     </Dialog>

@@ -33,19 +33,38 @@ export function Cameras() {
   return (
     <Page title={t('cameras.title')} text={t('cameras.text')}>
       <Trouble error={fresh.error} again={fresh.again} />
-      {there.length === 0 ? <p>{t('cameras.none')}</p> : (
+      {there.length === 0 ? (
+        <p>{t('cameras.none')}</p>
+      ) : (
         <Table
           label={t('cameras.title')}
-          head={[t('cameras.camera'), t('cameras.recording'), t('cameras.until'), t('cameras.line'), t('cameras.setup')]}
+          head={[
+            t('cameras.camera'),
+            t('cameras.recording'),
+            t('cameras.until'),
+            t('cameras.line'),
+            t('cameras.setup'),
+          ]}
           rows={there.map(camera => ({
             key: camera.id,
             cells: [
               camera.name,
-              camera.lost === '' ? <Sign tone="good">{t('tile.rec')}</Sign> : (
-                <span><Sign tone="bad">{t('tile.norec')}</Sign><span class="hint block">{cause(camera.lost)}</span></span>
+              camera.lost === '' ? (
+                <Sign tone="good">{t('tile.rec')}</Sign>
+              ) : (
+                <span>
+                  <Sign tone="bad">{t('tile.norec')}</Sign>
+                  <span class="hint block">{cause(camera.lost)}</span>
+                </span>
               ),
-              <span class="figures">{camera.recordedUntil === null ? t('cameras.never') : since(ms(camera.recordedUntil), now)}</span>,
-              camera.plain ? <Sign tone="warn">{t('cameras.plain')}</Sign> : <Sign tone="good">{t('cameras.sealed')}</Sign>,
+              <span class="figures">
+                {camera.recordedUntil === null ? t('cameras.never') : since(ms(camera.recordedUntil), now)}
+              </span>,
+              camera.plain ? (
+                <Sign tone="warn">{t('cameras.plain')}</Sign>
+              ) : (
+                <Sign tone="good">{t('cameras.sealed')}</Sign>
+              ),
               camera.registered ? t('cameras.registered') : <Sign tone="warn">{t('cameras.unregistered')}</Sign>,
             ],
           }))}
@@ -65,23 +84,36 @@ export function HealthPage() {
     <Page
       title={t('health.title')}
       text={value && t('health.asof', { at: clock(ms(value.now)) })}
-      actions={<Button icon="refresh" busy={health.busy} onClick={health.again}>{t('refresh')}</Button>}
+      actions={
+        <Button icon="refresh" busy={health.busy} onClick={health.again}>
+          {t('refresh')}
+        </Button>
+      }
     >
       <Trouble error={health.error} again={health.again} />
-      {!value ? health.busy && <Busy /> : (
+      {!value ? (
+        health.busy && <Busy />
+      ) : (
         <>
           <Section title={t('health.alarms')}>
-            {value.alarms.length === 0 ? <Sign tone="good">{t('health.noalarms')}</Sign> : (
+            {value.alarms.length === 0 ? (
+              <Sign tone="good">{t('health.noalarms')}</Sign>
+            ) : (
               <ul class="stack tight list">
                 {value.alarms.map(line => (
-                  <li key={line}><Note tone="bad">{alarm(line, id => cameraName(house, id))}</Note></li>
+                  <li key={line}>
+                    <Note tone="bad">{alarm(line, id => cameraName(house, id))}</Note>
+                  </li>
                 ))}
               </ul>
             )}
           </Section>
           <Facts
             facts={[
-              [t('health.recording'), `${value.cameras.filter(camera => camera.lost === '').length} / ${value.cameras.length}`],
+              [
+                t('health.recording'),
+                `${value.cameras.filter(camera => camera.lost === '').length} / ${value.cameras.length}`,
+              ],
               [t('health.free'), bytes(Number(value.freeBytes))],
               [t('health.clock'), <Off at={ms(value.now)} />],
             ]}
@@ -94,17 +126,31 @@ export function HealthPage() {
                 key: camera.camera,
                 cells: [
                   cameraName(house, camera.camera),
-                  camera.lost === '' ? <Sign tone="good">{t('tile.rec')}</Sign> : <Sign tone="bad">{cause(camera.lost)}</Sign>,
+                  camera.lost === '' ? (
+                    <Sign tone="good">{t('tile.rec')}</Sign>
+                  ) : (
+                    <Sign tone="bad">{cause(camera.lost)}</Sign>
+                  ),
                   <span class="figures">
-                    {camera.recordedUntil === null ? t('cameras.never') : since(ms(camera.recordedUntil), ms(value.now))}
+                    {camera.recordedUntil === null
+                      ? t('cameras.never')
+                      : since(ms(camera.recordedUntil), ms(value.now))}
                   </span>,
                 ],
               }))}
             />
           </Section>
           <Section title={t('health.notices')}>
-            {value.notices.length === 0 ? <p>{t('health.nonotices')}</p> : (
-              <ul class="stack tight list">{value.notices.map(name => <li key={name}><Note tone="warn">{notice(name)}</Note></li>)}</ul>
+            {value.notices.length === 0 ? (
+              <p>{t('health.nonotices')}</p>
+            ) : (
+              <ul class="stack tight list">
+                {value.notices.map(name => (
+                  <li key={name}>
+                    <Note tone="warn">{notice(name)}</Note>
+                  </li>
+                ))}
+              </ul>
             )}
           </Section>
         </>
@@ -117,8 +163,17 @@ export function HealthPage() {
 function Off({ at }: { at: number }) {
   const [seen] = useState(() => Date.now())
   const off = Math.abs(at - seen)
-  return <span class="figures">{exact(at)}{off > 5 * SECOND && off < 86_400_000 && <> · {t('health.off', { span: span(off) })}</>}</span>
+  return (
+    <span class="figures">
+      {exact(at)}
+      {off > 5 * SECOND && off < 86_400_000 && <> · {t('health.off', { span: span(off) })}</>}
+    </span>
+  )
 }
+
+/** In a sentence, whole days are written out. */
+const days = (secs: number): string =>
+  secs % 86_400 === 0 ? t('invite.day', { n: secs / 86_400 }) : span(secs * SECOND)
 
 export function Retention() {
   const engine = useEngine()
@@ -135,8 +190,8 @@ export function Retention() {
   })
   return (
     <Page title={t('retention.title')}>
-      <p class="lead">{t('retention.now', { span: span(house.retentionSecs * SECOND) })}</p>
-      <p class="hint">{t('retention.ceiling', { span: span(house.ceilingSecs * SECOND), k: house.k })}</p>
+      <p class="lead">{t('retention.now', { span: days(house.retentionSecs) })}</p>
+      <p class="hint">{t('retention.ceiling', { span: days(house.ceilingSecs), k: house.k })}</p>
       <form
         class="stack narrow"
         noValidate
@@ -151,12 +206,19 @@ export function Retention() {
           inputMode="numeric"
           value={text}
           onValue={type}
-          hint={t('retention.hint', { days: (wanted / 24).toLocaleString(undefined, { maximumFractionDigits: 1 }), max })}
+          hint={t('retention.hint', {
+            days: (wanted / 24).toLocaleString(undefined, { maximumFractionDigits: 1 }),
+            max,
+          })}
           error={tried && !good ? t('retention.bad', { max }) : undefined}
         />
         {good && wanted < hours && <Note tone="warn">{t('retention.shorter')}</Note>}
         <Trouble error={change.error} />
-        <div><Button kind="main" type="submit" busy={change.busy} disabled={wanted === hours}>{t('retention.go')}</Button></div>
+        <div>
+          <Button kind="main" type="submit" busy={change.busy} disabled={wanted === hours}>
+            {t('retention.go')}
+          </Button>
+        </div>
       </form>
     </Page>
   )

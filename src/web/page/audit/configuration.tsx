@@ -26,7 +26,13 @@ export function Configuration() {
       </Section>
       {house.notices.length > 0 && (
         <Section title={t('config.notices')}>
-          <ul class="stack tight list">{house.notices.map(name => <li key={name}><Note tone="warn">{notice(name)}</Note></li>)}</ul>
+          <ul class="stack tight list">
+            {house.notices.map(name => (
+              <li key={name}>
+                <Note tone="warn">{notice(name)}</Note>
+              </li>
+            ))}
+          </ul>
         </Section>
       )}
       <Section title={t('config.seats')}>
@@ -40,7 +46,11 @@ export function Configuration() {
               String(seat.index + 1),
               seat.name,
               t(`config.${seat.kind}` as Key),
-              seat.revoked ? <Sign tone="bad">{t('config.revoked')}</Sign> : <Sign tone="good">{t('config.inoffice')}</Sign>,
+              seat.revoked ? (
+                <Sign tone="bad">{t('config.revoked')}</Sign>
+              ) : (
+                <Sign tone="good">{t('config.inoffice')}</Sign>
+              ),
               <Words words={tenWords(seat.key)} small />,
             ],
           }))}
@@ -71,7 +81,13 @@ export function Configuration() {
           facts={[
             [t('config.vm'), <span class="mono">{house.vm}</span>],
             [t('config.device'), <Words words={house.deviceWords} small />],
-            appliance.value && [t('config.page'), <><span class="mono raw">{appliance.value.page}</span><span class="hint block">{t('config.page.hint')}</span></>],
+            appliance.value && [
+              t('config.page'),
+              <>
+                <span class="mono raw">{appliance.value.page}</span>
+                <span class="hint block">{t('config.page.hint')}</span>
+              </>,
+            ],
             appliance.value && [t('config.tls'), <span class="mono raw">{appliance.value.tls_key}</span>],
             appliance.value && [t('config.provisioning'), <span class="mono raw">{appliance.value.provisioning}</span>],
           ]}

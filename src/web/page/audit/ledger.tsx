@@ -50,12 +50,22 @@ export function LedgerPage() {
     <Page
       title={t('ledger.title')}
       text={t('ledger.text')}
-      actions={<Button icon="refresh" busy={load.busy} onClick={load.again}>{t('refresh')}</Button>}
+      actions={
+        <Button icon="refresh" busy={load.busy} onClick={load.again}>
+          {t('refresh')}
+        </Button>
+      }
     >
       <div class="row apart">
         <div class="group" role="group" aria-label={t('ledger.which')}>
           {BOOKS.map(each => (
-            <button key={each} type="button" class="button small" aria-pressed={book === each} onClick={() => choose(each)}>
+            <button
+              key={each}
+              type="button"
+              class="button small"
+              aria-pressed={book === each}
+              onClick={() => choose(each)}
+            >
               {t(`ledger.${each}` as Key)}
             </button>
           ))}
@@ -63,7 +73,11 @@ export function LedgerPage() {
         {value && <Pager shown={value} onGo={go} />}
       </div>
       <Trouble error={load.error} again={load.again} />
-      {!value ? load.busy && <Busy /> : shown.length === 0 ? <p>{t('ledger.none')}</p> : (
+      {!value ? (
+        load.busy && <Busy />
+      ) : shown.length === 0 ? (
+        <p>{t('ledger.none')}</p>
+      ) : (
         <table class="table ledger" aria-label={t('ledger.title')}>
           <thead>
             <tr>
@@ -75,13 +89,19 @@ export function LedgerPage() {
               <th scope="col">{t('ledger.bytes')}</th>
             </tr>
           </thead>
-          <tbody>{shown.map(entry => <Row key={String(entry.index)} entry={entry} />)}</tbody>
+          <tbody>
+            {shown.map(entry => (
+              <Row key={String(entry.index)} entry={entry} />
+            ))}
+          </tbody>
         </table>
       )}
       {value && (
         <details>
           <summary>{value.checkpoint ? t('ledger.checkpoint') : t('ledger.nocheckpoint')}</summary>
-          <pre class="mono raw" tabIndex={0}>{value.checkpoint}</pre>
+          <pre class="mono raw" tabIndex={0}>
+            {value.checkpoint}
+          </pre>
         </details>
       )}
     </Page>
@@ -89,14 +109,26 @@ export function LedgerPage() {
 }
 
 /** Types that an auditor looks for first. */
-const GRAVE = new Set(['session_locked', 'copy_unresolved', 'invitation_misused', 'sandbox_violation', 'roster_alarm', 'erased_early', 'unreadable'])
+const GRAVE = new Set([
+  'session_locked',
+  'copy_unresolved',
+  'invitation_misused',
+  'sandbox_violation',
+  'roster_alarm',
+  'erased_early',
+  'unreadable',
+])
 
 function Row({ entry }: { entry: LedgerEntry }) {
   const hexadecimal = [...entry.bytes].map(byte => byte.toString(16).padStart(2, '0')).join('')
   return (
     <tr class={GRAVE.has(entry.type) ? 'grave' : ''}>
-      <th scope="row" class="figures" data-head={t('ledger.index')}>{count(entry.index)}</th>
-      <td class="figures" data-head={t('time')}>{entry.time === 0n ? '–' : exact(ms(entry.time))}</td>
+      <th scope="row" class="figures" data-head={t('ledger.index')}>
+        {count(entry.index)}
+      </th>
+      <td class="figures" data-head={t('time')}>
+        {entry.time === 0n ? '–' : exact(ms(entry.time))}
+      </td>
       <td data-head={t('ledger.what')}>
         <div>
           {maybe(`entry.${entry.type}`) ?? entry.type}
@@ -104,10 +136,14 @@ function Row({ entry }: { entry: LedgerEntry }) {
         </div>
       </td>
       <td data-head={t('ledger.which')}>{maybe(`ledger.${entry.ledger}`) ?? entry.ledger}</td>
-      <td data-head={t('ledger.whom')} class="mono">{entry.subject === null ? '–' : <span title={entry.subject}>{entry.subject.slice(0, 8)}</span>}</td>
+      <td data-head={t('ledger.whom')} class="mono">
+        {entry.subject === null ? '–' : <span title={entry.subject}>{entry.subject.slice(0, 8)}</span>}
+      </td>
       <td data-head={t('ledger.bytes')}>
         <details>
-          <summary>{count(entry.bytes.length)} B<span class="unseen">: {t('ledger.show', { n: count(entry.index) })}</span></summary>
+          <summary>
+            {count(entry.bytes.length)} B<span class="unseen">: {t('ledger.show', { n: count(entry.index) })}</span>
+          </summary>
           <code class="raw">{hexadecimal}</code>
         </details>
       </td>
@@ -123,9 +159,15 @@ function Pager({ shown, onGo }: { shown: Shown; onGo: (from: bigint | undefined)
       <span class="figures quiet">
         {entries.length > 0 && t('ledger.page', { from: count(from), until: count(end - 1n), size: count(size) })}
       </span>
-      <Button small disabled={end >= size} onClick={() => onGo(undefined)}>{t('ledger.newest')}</Button>
-      <Button small icon="back" disabled={end >= size} onClick={() => onGo(end)}>{t('ledger.newer')}</Button>
-      <Button small disabled={from === 0n} onClick={() => onGo(from > PAGE ? from - PAGE : 0n)}>{t('ledger.older')}</Button>
+      <Button small disabled={end >= size} onClick={() => onGo(undefined)}>
+        {t('ledger.newest')}
+      </Button>
+      <Button small icon="back" disabled={end >= size} onClick={() => onGo(end)}>
+        {t('ledger.newer')}
+      </Button>
+      <Button small disabled={from === 0n} onClick={() => onGo(from > PAGE ? from - PAGE : 0n)}>
+        {t('ledger.older')}
+      </Button>
     </nav>
   )
 }

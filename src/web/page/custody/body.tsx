@@ -69,8 +69,16 @@ function factsOf(body: Body, house: House): Fact[] {
       ]
     case 'revocation':
       return [
-        ...body.keys.map((key): Fact => [t('fact.key'), <>{holder(house, key)}<Key_ of={key} /></>]),
-        ...(body.grants.length > 0 ? [[t('fact.grants'), <GrantNames ids={body.grants} house={house} />] as const] : []),
+        ...body.keys.map((key): Fact => [
+          t('fact.key'),
+          <>
+            {holder(house, key)}
+            <Key_ of={key} />
+          </>,
+        ]),
+        ...(body.grants.length > 0
+          ? [[t('fact.grants'), <GrantNames ids={body.grants} house={house} />] as const]
+          : []),
         [t('fact.reason'), body.reason],
       ]
     case 'account':
@@ -85,13 +93,21 @@ function factsOf(body: Body, house: House): Fact[] {
       return [
         account(body.account),
         [t('fact.oldkey'), <Key_ of={body.old} />],
-        [t('fact.key'), <><Key_ of={body.new.fingerprint} />{t(`fact.by.${body.by}` as Key)}</>],
+        [
+          t('fact.key'),
+          <>
+            <Key_ of={body.new.fingerprint} />
+            {t(`fact.by.${body.by}` as Key)}
+          </>,
+        ],
       ]
     case 'release':
     case 'hold':
     case 'early erasure':
       return [
-        ...(body.kind === 'release' ? [account(body.account), [t('fact.key'), <Key_ of={body.recipient} />] as const] : []),
+        ...(body.kind === 'release'
+          ? [account(body.account), [t('fact.key'), <Key_ of={body.recipient} />] as const]
+          : []),
         [t('fact.cameras'), camerasText(house, body.cameras)],
         ...stretch(body.from, body.until),
         [t('fact.reason'), body.reason],
@@ -121,7 +137,10 @@ function factsOf(body: Body, house: House): Fact[] {
         [t('fact.told'), body.told.join(' · ') || t('none')],
       ]
     case 'seat':
-      return [[t('fact.seat'), `${body.index + 1}: ${body.name}`], [t('fact.key'), <Key_ of={body.key.fingerprint} />]]
+      return [
+        [t('fact.seat'), `${body.index + 1}: ${body.name}`],
+        [t('fact.key'), <Key_ of={body.key.fingerprint} />],
+      ]
     case 'seat handover':
       return [
         [t('fact.seat'), `${body.seat.index + 1}: ${body.seat.name}`],
@@ -132,12 +151,24 @@ function factsOf(body: Body, house: House): Fact[] {
       return [
         [t('name'), body.name],
         [t('fact.key'), <Key_ of={body.key.fingerprint} />],
-        ...body.members.map((member): Fact => [t('fact.members'), <>{accountName(house, member.account)}<Key_ of={member.key} /></>]),
+        ...body.members.map((member): Fact => [
+          t('fact.members'),
+          <>
+            {accountName(house, member.account)}
+            <Key_ of={member.key} />
+          </>,
+        ]),
       ]
     case 'endpoint':
-      return [[t('fact.address'), <span class="mono">{body.url || t('none')}</span>], [t('config.kind'), body.of]]
+      return [
+        [t('fact.address'), <span class="mono">{body.url || t('none')}</span>],
+        [t('config.kind'), body.of],
+      ]
     case 'genesis':
-      return [[t('fact.k'), `${body.k} / ${body.n}`], [t('config.device'), <Key_ of={body.device.fingerprint} />]]
+      return [
+        [t('fact.k'), `${body.k} / ${body.n}`],
+        [t('config.device'), <Key_ of={body.device.fingerprint} />],
+      ]
     case 'snapshot':
       return [[t('ledger.size', { n: count(body.count) }), <span class="mono">{body.head}</span>]]
   }
@@ -150,9 +181,11 @@ function GrantNames({ ids, house }: { ids: readonly string[]; house: House }) {
         const grant = house.grants.find(one => one.nonce === id)
         return (
           <li key={id}>
-            {grant
-              ? `${accountName(house, grant.account)}: ${rightsText(grant.rights)} · ${camerasText(house, grant.cameras)}`
-              : <span class="mono">{id.slice(0, 16)}</span>}
+            {grant ? (
+              `${accountName(house, grant.account)}: ${rightsText(grant.rights)} · ${camerasText(house, grant.cameras)}`
+            ) : (
+              <span class="mono">{id.slice(0, 16)}</span>
+            )}
           </li>
         )
       })}

@@ -34,7 +34,10 @@ export function weeklyHours(days: readonly boolean[], from: string, until: strin
     const start = day * 1440 + a
     const end = start + length
     return end > WEEK_MINUTES
-      ? [{ from: start, until: WEEK_MINUTES }, { from: 0, until: end - WEEK_MINUTES }]
+      ? [
+          { from: start, until: WEEK_MINUTES },
+          { from: 0, until: end - WEEK_MINUTES },
+        ]
       : [{ from: start, until: end }]
   })
   const joined: { from: number; until: number }[] = []
@@ -77,13 +80,23 @@ export function NewGrant({ onClose }: { onClose: () => void }) {
     // "From now" means from now, not from the minute that began before the proposal.
     const first = Math.abs(a - now) < HOUR && from === localInput(now) ? now : a
     const weekly = hours ? { weekly: weeklyHours(days, start, end, zone()) } : {}
-    const fields = { account, rights, cameras: all ? ('all' as const) : [...some].sort(), from: utc(first), until: utc(b) }
+    const fields = {
+      account,
+      rights,
+      cameras: all ? ('all' as const) : [...some].sort(),
+      from: utc(first),
+      until: utc(b),
+    }
     tell(await engine.propose({ kind: 'grant', ...fields, ...weekly }), t('proposals.accepted'))
     onClose()
     await engine.house()
   })
   if (eligible.length === 0) {
-    return <Dialog title={t('grants.new')} onClose={onClose}><Note tone="warn">{t('grants.account.none')}</Note></Dialog>
+    return (
+      <Dialog title={t('grants.new')} onClose={onClose}>
+        <Note tone="warn">{t('grants.account.none')}</Note>
+      </Dialog>
+    )
   }
   const names = weekdays()
   return (
@@ -103,7 +116,12 @@ export function NewGrant({ onClose }: { onClose: () => void }) {
           onValue={choose}
           options={eligible.map(one => [one.id, `${one.name} (${roleName(one.role)})`] as const)}
         />
-        {key && <div class="stack tight"><p class="hint">{t('grants.compare')}</p><Words words={tenWords(key)} /></div>}
+        {key && (
+          <div class="stack tight">
+            <p class="hint">{t('grants.compare')}</p>
+            <Words words={tenWords(key)} />
+          </div>
+        )}
         <fieldset>
           <legend class="legend">{t('fact.rights')}</legend>
           <div class="row wide">
@@ -111,7 +129,9 @@ export function NewGrant({ onClose }: { onClose: () => void }) {
               <Check
                 key={right}
                 checked={rights[right]}
-                onValue={on => allow({ ...rights, [right]: on, ...(right === 'export' && on ? { playback: true } : {}) })}
+                onValue={on =>
+                  allow({ ...rights, [right]: on, ...(right === 'export' && on ? { playback: true } : {}) })
+                }
               >
                 {t(`right.${right}` as Key)}
               </Check>
@@ -122,21 +142,29 @@ export function NewGrant({ onClose }: { onClose: () => void }) {
         </fieldset>
         <fieldset>
           <legend class="legend">{t('fact.cameras')}</legend>
-          <label class="choice"><input type="radio" name={radio} checked={!all} onChange={() => every(false)} /><span>{t('grants.cameras.some')}</span></label>
+          <label class="choice">
+            <input type="radio" name={radio} checked={!all} onChange={() => every(false)} />
+            <span>{t('grants.cameras.some')}</span>
+          </label>
           {!all && (
             <div class="columns indent">
-              {house.cameras.filter(camera => !camera.removed).map(camera => (
-                <Check
-                  key={camera.id}
-                  checked={some.includes(camera.id)}
-                  onValue={on => pick(on ? [...some, camera.id] : some.filter(id => id !== camera.id))}
-                >
-                  {camera.name}
-                </Check>
-              ))}
+              {house.cameras
+                .filter(camera => !camera.removed)
+                .map(camera => (
+                  <Check
+                    key={camera.id}
+                    checked={some.includes(camera.id)}
+                    onValue={on => pick(on ? [...some, camera.id] : some.filter(id => id !== camera.id))}
+                  >
+                    {camera.name}
+                  </Check>
+                ))}
             </div>
           )}
-          <label class="choice"><input type="radio" name={radio} checked={all} onChange={() => every(true)} /><span>{t('grants.cameras.all')}</span></label>
+          <label class="choice">
+            <input type="radio" name={radio} checked={all} onChange={() => every(true)} />
+            <span>{t('grants.cameras.all')}</span>
+          </label>
           {tried && faults.cameras && <FieldError>{t('grants.cameras.missing')}</FieldError>}
         </fieldset>
         <div class="pair">
@@ -149,7 +177,9 @@ export function NewGrant({ onClose }: { onClose: () => void }) {
             error={tried && faults.time ? t('grants.time.bad') : undefined}
           />
         </div>
-        <Check checked={hours} onValue={limit}>{t('grants.weekly')}</Check>
+        <Check checked={hours} onValue={limit}>
+          {t('grants.weekly')}
+        </Check>
         {hours && (
           <fieldset class="indent stack tight">
             <legend class="unseen">{t('grants.weekly')}</legend>
@@ -182,7 +212,9 @@ export function NewGrant({ onClose }: { onClose: () => void }) {
         <Trouble error={grant.error} />
         <div class="actions">
           <Button onClick={onClose}>{t('cancel')}</Button>
-          <Button kind="main" icon="pen" type="submit" busy={grant.busy}>{t('grants.go')}</Button>
+          <Button kind="main" icon="pen" type="submit" busy={grant.busy}>
+            {t('grants.go')}
+          </Button>
         </div>
       </form>
     </Dialog>

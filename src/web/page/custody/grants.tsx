@@ -27,30 +27,61 @@ export function Grants() {
     <Page
       title={t('grants.title')}
       text={t('grants.text')}
-      actions={<Button kind="main" icon="add" aria-haspopup="dialog" onClick={() => make(true)}>{t('grants.new')}</Button>}
+      actions={
+        <Button kind="main" icon="add" aria-haspopup="dialog" onClick={() => make(true)}>
+          {t('grants.new')}
+        </Button>
+      }
     >
-      {shown.length === 0 ? <p>{t('grants.none')}</p> : (
+      {shown.length === 0 ? (
+        <p>{t('grants.none')}</p>
+      ) : (
         <Table
           label={t('grants.title')}
-          head={[t('grants.account'), t('fact.rights'), t('fact.cameras'), t('fact.until'), t('people.state'), t('people.actions')]}
+          head={[
+            t('grants.account'),
+            t('fact.rights'),
+            t('fact.cameras'),
+            t('fact.until'),
+            t('people.state'),
+            t('people.actions'),
+          ]}
           rows={shown.map(grant => {
             const account = house.accounts.find(one => one.id === grant.account)
             return {
               key: grant.nonce,
               class: old(grant) ? 'past' : '',
               cells: [
-                <>{accountName(house, grant.account)}{account && <span class="tag">{roleName(account.role)}</span>}</>,
+                <>
+                  {accountName(house, grant.account)}
+                  {account && <span class="tag">{roleName(account.role)}</span>}
+                </>,
                 rightsText(grant.rights),
-                <>{camerasText(house, grant.cameras)}{grant.weekly && <span class="hint block">{grant.weekly}</span>}</>,
+                <>
+                  {camerasText(house, grant.cameras)}
+                  {grant.weekly && <span class="hint block">{grant.weekly}</span>}
+                </>,
                 <span class="figures">{dateTime(ms(grant.until))}</span>,
                 <GrantState grant={grant} now={now} />,
-                old(grant) ? '–' : <Button small kind="danger" onClick={() => revoke(grant)}>{t('grants.revoke')}</Button>,
+                old(grant) ? (
+                  '–'
+                ) : (
+                  <Button small kind="danger" onClick={() => revoke(grant)}>
+                    {t('grants.revoke')}
+                  </Button>
+                ),
               ],
             }
           })}
         />
       )}
-      {hidden > 0 && !all && <div><Button small onClick={() => showAll(true)}>{t('grants.old', { n: hidden })}</Button></div>}
+      {hidden > 0 && !all && (
+        <div>
+          <Button small onClick={() => showAll(true)}>
+            {t('grants.old', { n: hidden })}
+          </Button>
+        </div>
+      )}
       {making && <NewGrant onClose={() => make(false)} />}
       {revoking && (
         <Revoke

@@ -36,10 +36,16 @@ export function Proposals() {
     <Page
       title={t('proposals.title')}
       text={t('proposals.text', { k: house.k, n: house.n })}
-      actions={<Button icon="refresh" busy={list.busy} onClick={list.again}>{t('refresh')}</Button>}
+      actions={
+        <Button icon="refresh" busy={list.busy} onClick={list.again}>
+          {t('refresh')}
+        </Button>
+      }
     >
       <Trouble error={list.error} again={list.again} />
-      {list.value === undefined ? list.busy && <Busy /> : list.value.length === 0 ? (
+      {list.value === undefined ? (
+        list.busy && <Busy />
+      ) : list.value.length === 0 ? (
         <div class="empty">
           <h2>{t('proposals.none')}</h2>
           <p class="hint">{t('proposals.none.text')}</p>
@@ -64,7 +70,9 @@ const title = (proposal: Proposal): string => t(`kind.${proposal.body.kind}` as 
 const Seals = ({ have, need }: { have: number; need: number }) => (
   <span class="seals">
     <span aria-hidden="true">
-      {Array.from({ length: Math.max(have, need) }, (_, at) => <i key={at} class={at < have ? 'seal set' : 'seal'} />)}
+      {Array.from({ length: Math.max(have, need) }, (_, at) => (
+        <i key={at} class={at < have ? 'seal set' : 'seal'} />
+      ))}
     </span>
     {t('proposals.have', { have, need })}
   </span>
@@ -97,17 +105,26 @@ function Card({ proposal, onSign, onDone }: { proposal: Proposal; onSign: () => 
         {proposal.complete ? (
           <Sign tone="warn">{t('proposals.submit.text')}</Sign>
         ) : proposal.signed ? (
-          <Sign tone="good">{t('proposals.signed')} · {t('proposals.missing', { n: need - have })}</Sign>
+          <Sign tone="good">
+            {t('proposals.signed')} · {t('proposals.missing', { n: need - have })}
+          </Sign>
         ) : proposal.maySign ? (
           <Sign tone="none">{t('proposals.missing', { n: need - have })}</Sign>
         ) : (
-          <Sign tone="none">{t('proposals.maynot')} · {t('proposals.missing', { n: need - have })}</Sign>
+          <Sign tone="none">
+            {t('proposals.maynot')} · {t('proposals.missing', { n: need - have })}
+          </Sign>
         )}
         {proposal.complete ? (
-          <Button kind="main" busy={submit.busy} onClick={() => void submit.run()}>{t('proposals.submit')}</Button>
+          <Button kind="main" busy={submit.busy} onClick={() => void submit.run()}>
+            {t('proposals.submit')}
+          </Button>
         ) : (
-          proposal.maySign && !proposal.signed && (
-            <Button kind="main" icon="pen" aria-haspopup="dialog" onClick={onSign}>{t('proposals.sign')}</Button>
+          proposal.maySign &&
+          !proposal.signed && (
+            <Button kind="main" icon="pen" aria-haspopup="dialog" onClick={onSign}>
+              {t('proposals.sign')}
+            </Button>
           )
         )}
       </footer>
@@ -132,8 +149,12 @@ function SignDialog({ proposal, onClose }: { proposal: Proposal; onClose: () => 
       </Note>
       <Trouble error={sign.error} />
       <div class="actions">
-        <Button onClick={onClose} disabled={sign.busy}>{t('cancel')}</Button>
-        <Button kind="main" icon="pen" busy={sign.busy} onClick={() => void sign.run()}>{t('proposals.sure.yes')}</Button>
+        <Button onClick={onClose} disabled={sign.busy}>
+          {t('cancel')}
+        </Button>
+        <Button kind="main" icon="pen" busy={sign.busy} onClick={() => void sign.run()}>
+          {t('proposals.sure.yes')}
+        </Button>
       </div>
     </Dialog>
   )

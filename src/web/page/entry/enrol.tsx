@@ -1,7 +1,9 @@
 /**
- * Enrolment behind an invitation's link, in three steps: name and password, ten words to read aloud, the recovery sheet.
+ * Enrolment behind an invitation's link, in three steps: name and password, ten words to read aloud, the recovery
+ * sheet.
  *
- * Invariant: the link's fragment is taken out of the address before anything is shown (main.tsx), so no history keeps it.
+ * Invariant: the link's fragment is taken out of the address before anything is shown (main.tsx), so no history keeps
+ * it.
  */
 
 import { useState } from 'preact/hooks'
@@ -33,7 +35,9 @@ export function Enrol({ fragment, onDone }: { fragment: string; onDone: (name: s
     return (
       <Frame title={t('enrol.bad')}>
         <Note tone="warn">{t('enrol.bad.text')}</Note>
-        <div class="actions"><Button onClick={() => onDone('')}>{t('login.title')}</Button></div>
+        <div class="actions">
+          <Button onClick={() => onDone('')}>{t('login.title')}</Button>
+        </div>
       </Frame>
     )
   }
@@ -50,7 +54,11 @@ export function Enrol({ fragment, onDone }: { fragment: string; onDone: (name: s
       <Frame title={t('enrol.ready')}>
         <p>{t('enrol.ready.text')}</p>
         <Words words={made.words} />
-        <div class="actions"><Button kind="main" onClick={() => onDone(name.trim())}>{t('login.title')}</Button></div>
+        <div class="actions">
+          <Button kind="main" onClick={() => onDone(name.trim())}>
+            {t('login.title')}
+          </Button>
+        </div>
       </Frame>
     )
   }
@@ -80,7 +88,9 @@ export function Enrol({ fragment, onDone }: { fragment: string; onDone: (name: s
         />
         <NewPassword first={first} second={second} onFirst={typeFirst} onSecond={typeSecond} tried={tried} />
         <Trouble error={enrol.error} />
-        <Button kind="main" type="submit" busy={enrol.busy}>{t('enrol.go')}</Button>
+        <Button kind="main" type="submit" busy={enrol.busy}>
+          {t('enrol.go')}
+        </Button>
         {enrol.busy && <Busy text={t('enrol.working')} />}
       </form>
     </Frame>
@@ -93,10 +103,14 @@ function Compare({ words, onDone }: { words: readonly string[]; onDone: () => vo
     <Frame title={t('enrol.compare')} step={t('enrol.steps', { n: 3 })}>
       <p>{t('enrol.compare.text')}</p>
       <Words words={words} />
-      <Check checked={read} onValue={become}>{t('enrol.compared')}</Check>
+      <Check checked={read} onValue={become}>
+        {t('enrol.compared')}
+      </Check>
       <div class="actions">
         <Button onClick={onDone}>{t('enrol.later')}</Button>
-        <Button kind="main" disabled={!read} onClick={onDone}>{t('done')}</Button>
+        <Button kind="main" disabled={!read} onClick={onDone}>
+          {t('done')}
+        </Button>
       </div>
     </Frame>
   )

@@ -17,12 +17,19 @@ export function Frame({ title, step, children }: { title: string; step?: string;
   return (
     <div class="entry">
       <header class="entry-head">
-        <span class="brand"><Mark /> Peri</span>
-        <span class="row"><LanguageSwitch /><ThemeSwitch /></span>
+        <span class="brand">
+          <Mark /> Peri
+        </span>
+        <span class="row">
+          <LanguageSwitch />
+          <ThemeSwitch />
+        </span>
       </header>
       <main class="card" id="main" tabIndex={-1}>
         {step && <p class="hint">{step}</p>}
-        <h1 ref={heading} tabIndex={-1}>{title}</h1>
+        <h1 ref={heading} tabIndex={-1}>
+          {title}
+        </h1>
         {children}
       </main>
       <footer class="entry-foot hint">{t('login.certificate')}</footer>

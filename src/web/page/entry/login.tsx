@@ -1,8 +1,8 @@
 /**
  * Name and password; the printed code on a new device. Also after a lock or an end, with the view behind kept.
  *
- * What does not belong: keys and tries (engine). Invariants: the password stays in its field's state and is gone with it; the
- * page never says whether a name exists.
+ * What does not belong: keys and tries (engine). Invariants: the password stays in its field's state and is gone with
+ * it; the page never says whether a name exists.
  */
 
 import { useEffect, useState } from 'preact/hooks'
@@ -85,7 +85,9 @@ export function Login(props: {
         {props.known.length > 1 && (
           <div class="row" role="group" aria-label={t('login.known')}>
             {props.known.map(known => (
-              <Button key={known} small aria-pressed={known === name} onClick={() => type(known)}>{known}</Button>
+              <Button key={known} small aria-pressed={known === name} onClick={() => type(known)}>
+                {known}
+              </Button>
             ))}
           </div>
         )}
@@ -100,14 +102,20 @@ export function Login(props: {
           onValue={typePassword}
           error={tried && password === '' ? t('login.missing') : undefined}
         />
-        <Check checked={shown} onValue={show}>{t('login.show')}</Check>
+        <Check checked={shown} onValue={show}>
+          {t('login.show')}
+        </Check>
         {login.error !== undefined && <Trouble error={login.error} />}
         {login.error !== undefined && strange && <Note tone="warn">{t('login.unknown')}</Note>}
-        <Button kind="main" type="submit" busy={login.busy}>{t('login.go')}</Button>
+        <Button kind="main" type="submit" busy={login.busy}>
+          {t('login.go')}
+        </Button>
         {login.busy && <Busy text={t('login.working')} />}
       </form>
       <div class="stack tight after">
-        <Button kind="quiet" icon="key" onClick={() => props.onRecover(name.trim())}>{t('login.new')}</Button>
+        <Button kind="quiet" icon="key" onClick={() => props.onRecover(name.trim())}>
+          {t('login.new')}
+        </Button>
         <p class="hint">{t('login.invited')}</p>
       </div>
     </Frame>
@@ -163,8 +171,12 @@ export function Recover(props: { name: string; onMade: (made: NewKey, name: stri
         <NewPassword first={first} second={second} onFirst={typeFirst} onSecond={typeSecond} tried={tried} />
         <Trouble error={recover.error} />
         <div class="row apart">
-          <Button icon="back" onClick={props.onBack}>{t('back')}</Button>
-          <Button kind="main" type="submit" busy={recover.busy}>{t('recover.go')}</Button>
+          <Button icon="back" onClick={props.onBack}>
+            {t('back')}
+          </Button>
+          <Button kind="main" type="submit" busy={recover.busy}>
+            {t('recover.go')}
+          </Button>
         </div>
         {recover.busy && <Busy text={t('login.working')} />}
       </form>

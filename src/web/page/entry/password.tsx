@@ -17,7 +17,12 @@ const COMMON = /(passwor[td]|qwert|asdf|12345|abc|hallo|sommer|winter|peri|kamer
 export function strength(password: string): 0 | 1 | 2 | 3 {
   const rest = password.replace(COMMON, 'x')
   const distinct = new Set(rest).size
-  const pools = [[/[a-zäöüß]/, 26], [/[A-ZÄÖÜ]/, 26], [/\d/, 10], [/[^\p{L}\d]/u, 20]] as const
+  const pools = [
+    [/[a-zäöüß]/, 26],
+    [/[A-ZÄÖÜ]/, 26],
+    [/\d/, 10],
+    [/[^\p{L}\d]/u, 20],
+  ] as const
   const pool = pools.reduce((sum, [kind, size]) => sum + (kind.test(rest) ? size : 0), 0)
   // Words carry about 2 bits per letter, random characters log2(pool): take the mean, and no more than repetition allows.
   const each = Math.log2(Math.max(2, pool)) / 2
@@ -52,7 +57,11 @@ export function NewPassword(props: {
         error={error}
       />
       <div class="strength" data-level={first === '' ? undefined : level}>
-        <span class="bars" aria-hidden="true"><i /><i /><i /></span>
+        <span class="bars" aria-hidden="true">
+          <i />
+          <i />
+          <i />
+        </span>
         <span role="status">
           {first === '' || error ? '' : left > 0 ? t('password.short', { n: left }) : t(`password.${level}` as Key)}
         </span>
@@ -64,9 +73,15 @@ export function NewPassword(props: {
         required
         value={second}
         onValue={props.onSecond}
-        error={(props.tried || second.length >= first.length) && second !== '' && first !== second ? t('password.differ') : undefined}
+        error={
+          (props.tried || second.length >= first.length) && second !== '' && first !== second
+            ? t('password.differ')
+            : undefined
+        }
       />
-      <Check checked={shown} onValue={show}>{t('login.show')}</Check>
+      <Check checked={shown} onValue={show}>
+        {t('login.show')}
+      </Check>
     </>
   )
 }

@@ -1,7 +1,8 @@
 /**
  * The recovery sheet: shown once, printed alone on its page, and confirmed by its last characters.
  *
- * Invariant: the code is in no address, storage or clipboard of its own accord, and gone from the page once it is confirmed.
+ * Invariant: the code is in no address, storage or clipboard of its own accord, and gone from the page once it is
+ * confirmed.
  */
 
 import { useState } from 'preact/hooks'
@@ -30,7 +31,9 @@ export function Sheet({ made, name, onDone }: { made: NewKey; name: string; onDo
     >
       <p>{t('sheet.text')}</p>
       <section class="sheet" aria-label={t('sheet.title')}>
-        <header><Mark size={30} /> <strong>Peri · {t('sheet.title')}</strong></header>
+        <header>
+          <Mark size={30} /> <strong>Peri · {t('sheet.title')}</strong>
+        </header>
         <dl class="facts">
           <dt>{t('sheet.code')}</dt>
           <dd class="code">{made.code}</dd>
@@ -41,12 +44,20 @@ export function Sheet({ made, name, onDone }: { made: NewKey; name: string; onDo
           <dt>{t('sheet.made')}</dt>
           <dd>{dateTime(Date.now())}</dd>
           <dt>{t('words.label')}</dt>
-          <dd><Words words={made.words} small /></dd>
+          <dd>
+            <Words words={made.words} small />
+          </dd>
         </dl>
         <p class="hint">{t('sheet.warning')}</p>
       </section>
-      <div class="row"><Button icon="print" onClick={() => window.print()}>{t('print')}</Button></div>
-      <Check checked={kept} onValue={keep}>{t('sheet.kept')}</Check>
+      <div class="row">
+        <Button icon="print" onClick={() => window.print()}>
+          {t('print')}
+        </Button>
+      </div>
+      <Check checked={kept} onValue={keep}>
+        {t('sheet.kept')}
+      </Check>
       <Field
         label={t('sheet.check')}
         value={check}
@@ -56,8 +67,16 @@ export function Sheet({ made, name, onDone }: { made: NewKey; name: string; onDo
         maxLength={6}
         error={tried && !right ? t('sheet.check.wrong') : undefined}
       />
-      {tried && right && !kept && <Note tone="warn" urgent>{t('sheet.kept')}?</Note>}
-      <div class="actions"><Button kind="main" type="submit">{t('sheet.go')}</Button></div>
+      {tried && right && !kept && (
+        <Note tone="warn" urgent>
+          {t('sheet.kept')}?
+        </Note>
+      )}
+      <div class="actions">
+        <Button kind="main" type="submit">
+          {t('sheet.go')}
+        </Button>
+      </div>
     </form>
   )
 }

@@ -2,8 +2,8 @@
  * Times as people type them into the jump field: `02:13`, `2:13:05`, `gestern 22:00`, `yesterday 22`, `Mo 7:30`,
  * `27.11. 02:13`, ISO 8601, `jetzt`, `-10m`. German and English at once, whatever language the page shows.
  *
- * Invariants: a time of day alone means its latest passing before now, or the chosen day where one was chosen; what exists
- * twice comes back as two instants, what does not exist is said, and nothing is guessed silently.
+ * Invariants: a time of day alone means its latest passing before now, or the chosen day where one was chosen; what
+ * exists twice comes back as two instants, what does not exist is said, and nothing is guessed silently.
  */
 
 import { DAY, dayStart, HOUR, instants, local, MINUTE, SECOND, type Local } from './time.js'
@@ -26,8 +26,15 @@ const NAMED: Readonly<Record<string, number>> = {
   vorgestern: -2,
 }
 /** From Monday. */
-const WEEK = ['mo|mon|montag|monday', 'di|tue|dienstag|tuesday', 'mi|wed|mittwoch|wednesday', 'do|thu|donnerstag|thursday',
-  'fr|fri|freitag|friday', 'sa|sat|samstag|sonnabend|saturday', 'so|sun|sonntag|sunday']
+const WEEK = [
+  'mo|mon|montag|monday',
+  'di|tue|dienstag|tuesday',
+  'mi|wed|mittwoch|wednesday',
+  'do|thu|donnerstag|thursday',
+  'fr|fri|freitag|friday',
+  'sa|sat|samstag|sonnabend|saturday',
+  'so|sun|sonntag|sunday',
+]
 
 interface Clock {
   readonly hour: number
@@ -51,7 +58,9 @@ function ago(text: string, now: number): Asked | undefined {
 
 /** `2026-11-27T02:13:05+01:00`, also without a zone, seconds or `T`. */
 function iso(text: string, now: number): Asked | undefined {
-  const found = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)? ?(z|[+-]\d{2}:?\d{2})?$/i.exec(text)
+  const found = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)? ?(z|[+-]\d{2}:?\d{2})?$/i.exec(
+    text,
+  )
   if (!found) return undefined
   const [, year, month, date, hour = '0', minute = '0', second = '0', zone] = found
   const when = { year: +year!, month: +month!, day: +date!, hour: +hour, minute: +minute, second: +second }
@@ -67,7 +76,11 @@ function iso(text: string, now: number): Asked | undefined {
 }
 
 function dated(text: string, now: number, chosen?: number): Asked | undefined {
-  const words = text.replace(/^(am|on|um|at) /, '').replace(/,/g, ' ').split(' ').filter(word => word !== '' && word !== 'um')
+  const words = text
+    .replace(/^(am|on|um|at) /, '')
+    .replace(/,/g, ' ')
+    .split(' ')
+    .filter(word => word !== '' && word !== 'um')
   const time = words.length > 0 ? clockOf(words[words.length - 1]!) : undefined
   const [first] = words
   if (first === undefined || words.length > 2) return undefined
@@ -88,7 +101,9 @@ function ofDay(time: Clock, now: number, chosen?: number): Asked {
 
 /** `2:13`, `02:13:05`, `2h`, `0213`; an hour alone only behind a day. */
 function clockOf(text: string): Clock | undefined {
-  const found = /^(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?$/.exec(text) ?? /^(\d{2})(\d{2})(\d{2})?$/.exec(text) ??
+  const found =
+    /^(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?$/.exec(text) ??
+    /^(\d{2})(\d{2})(\d{2})?$/.exec(text) ??
     /^(\d{1,2})h?$/.exec(text)
   if (!found) return undefined
   const [hour, minute, second] = [Number(found[1]), Number(found[2] ?? 0), Number(found[3] ?? 0)]

@@ -14,7 +14,10 @@ export const standingName = (me: Standing): string =>
 export const tenWords = (key: string): readonly string[] => words(unhex(key))
 
 export const rightsText = (rights: MyRights): string =>
-  (['live', 'playback', 'export'] as const).filter(right => rights[right]).map(right => t(`right.${right}` as Key)).join(', ')
+  (['live', 'playback', 'export'] as const)
+    .filter(right => rights[right])
+    .map(right => t(`right.${right}` as Key))
+    .join(', ')
 
 export const cameraName = (house: House, id: string): string =>
   house.cameras.find(camera => camera.id === id)?.name ?? `${id.slice(0, 8)}…`

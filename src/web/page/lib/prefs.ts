@@ -1,7 +1,8 @@
 /**
  * Language and theme: the only things that this page keeps in local storage.
  *
- * What does not belong: anything about a person or a session. A browser that forbids storage loses nothing but the memory.
+ * What does not belong: anything about a person or a session. A browser that forbids storage loses nothing but the
+ * memory.
  */
 
 export type Language = 'de' | 'en'

@@ -62,7 +62,9 @@ function message(bytes: Uint8Array, version: number): number[] {
   put(0, Math.min(4, room - bits.length))
   put(0, (8 - (bits.length % 8)) % 8)
   for (let pad = 0xec; bits.length < room; pad ^= 0xec ^ 0x11) put(pad, 8)
-  return Array.from({ length: room / 8 }, (_, at) => bits.slice(at * 8, at * 8 + 8).reduce((sum, bit) => (sum << 1) | bit, 0))
+  return Array.from({ length: room / 8 }, (_, at) =>
+    bits.slice(at * 8, at * 8 + 8).reduce((sum, bit) => (sum << 1) | bit, 0),
+  )
 }
 
 /** Blocks of data with their correction, interleaved. */
@@ -120,7 +122,11 @@ class Grid {
       this.#set(6, at, at % 2 === 0)
       this.#set(at, 6, at % 2 === 0)
     }
-    for (const [cx, cy] of [[3, 3], [size - 4, 3], [3, size - 4]] as const) {
+    for (const [cx, cy] of [
+      [3, 3],
+      [size - 4, 3],
+      [3, size - 4],
+    ] as const) {
       for (let dy = -4; dy <= 4; dy++) {
         for (let dx = -4; dx <= 4; dx++) {
           const ring = Math.max(Math.abs(dx), Math.abs(dy))
@@ -207,7 +213,14 @@ class Grid {
       for (let x = 0; x < this.size; x++) {
         const colour = this.dark[y]![x]
         dark += colour ? 1 : 0
-        if (x > 0 && y > 0 && colour === this.dark[y]![x - 1] && colour === this.dark[y - 1]![x] && colour === this.dark[y - 1]![x - 1]) sum += 3
+        if (
+          x > 0 &&
+          y > 0 &&
+          colour === this.dark[y]![x - 1] &&
+          colour === this.dark[y - 1]![x] &&
+          colour === this.dark[y - 1]![x - 1]
+        )
+          sum += 3
       }
     }
     return sum + Math.floor(Math.abs(dark / this.size ** 2 - 0.5) * 20) * 10

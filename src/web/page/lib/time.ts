@@ -1,8 +1,9 @@
 /**
  * Times as people on this computer read them: local days, days of 23 and 25 hours, ticks of a timeline.
  *
- * What does not belong: reading what somebody typed (asked.ts), words (words/). Invariants: inside the page an instant is
- * milliseconds since 1970 in UTC; a local time that exists twice or not at all is never silently taken for one instant.
+ * What does not belong: reading what somebody typed (asked.ts), words (words/). Invariants: inside the page an instant
+ * is milliseconds since 1970 in UTC; a local time that exists twice or not at all is never silently taken for one
+ * instant.
  */
 
 import { language } from './prefs.js'
@@ -49,7 +50,10 @@ export function local(at: number): Local {
 export function instants(when: Local): number[] {
   const naive = Date.UTC(when.year, when.month - 1, when.day, when.hour, when.minute, when.second)
   const offsets = new Set([offset(naive - DAY), offset(naive + DAY), offset(naive - offset(naive))])
-  return [...offsets].map(ahead => naive - ahead).filter(at => naive - at === offset(at)).sort((a, b) => a - b)
+  return [...offsets]
+    .map(ahead => naive - ahead)
+    .filter(at => naive - at === offset(at))
+    .sort((a, b) => a - b)
 }
 
 /** Whether local clocks show at another instant what they show at this one. */
@@ -153,8 +157,8 @@ export interface Tick {
 const STEPS_MIN = [1, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440]
 
 /**
- * Ticks of a stretch, at most `most`. Counted in hours that pass, labelled as clocks show them: the night in which clocks go
- * back has 02:00 twice, each with its zone, and the one in which they go on has none.
+ * Ticks of a stretch, at most `most`. Counted in hours that pass, labelled as clocks show them: the night in which
+ * clocks go back has 02:00 twice, each with its zone, and the one in which they go on has none.
  */
 export function ticks(from: number, until: number, most: number): Tick[] {
   const wanted = (until - from) / Math.max(1, most)

@@ -1,6 +1,6 @@
 /**
- * Failures and causes in the reader's language. The appliance speaks English; its codes and the beginnings of its sentences
- * are translated here, and what is not known stands as it came.
+ * Failures and causes in the reader's language. The appliance speaks English; its codes and the beginnings of its
+ * sentences are translated here, and what is not known stands as it came.
  *
  * Invariant: nothing is swallowed; the appliance's own sentence stays readable beside the translation.
  */
@@ -38,19 +38,25 @@ export function brief(error: unknown): string {
   return maybe(`code.${code}`) ? title : detail || title
 }
 
-/** Beginnings of the appliance's sentences about cameras and recordings, with the German for each. */
+/** Beginnings of the appliance's sentences about cameras, recordings and grants, with the German for each. */
 const CAUSES: readonly (readonly [RegExp, string])[] = [
   [/^no connection to (.+?):.*/s, 'keine Verbindung zu $1; ist die Kamera an und erreichbar?'],
   [/^the connection to the camera broke.*/s, 'die Verbindung zur Kamera ist abgerissen'],
   [/^the camera closed the connection.*/s, 'die Kamera hat die Verbindung beendet'],
-  [/^the camera refuses user name or password.*/s, 'die Kamera nimmt Name oder Passwort nicht an; Zugangsdaten berichtigen'],
+  [
+    /^the camera refuses user name or password.*/s,
+    'die Kamera nimmt Name oder Passwort nicht an; Zugangsdaten berichtigen',
+  ],
   [/^the camera sent no video for (\d+) s.*/s, 'die Kamera sendet seit $1 s kein Bild; läuft ihr Encoder?'],
   [/^no answer to \S+ within (\d+) s.*/s, 'die Kamera antwortet seit $1 s nicht; ist sie überlastet?'],
   [/^no answer$/, 'keine Antwort'],
   [/^host unknown: (\S+).*/s, 'Kamera „$1“ ist im Netz nicht bekannt; Namen in der Adresse prüfen'],
   [/^no resolver answered.*/s, 'kein Namensdienst antwortet; Netz prüfen'],
   [/^the camera offers no video.*/s, 'die Kamera bietet kein Video an; Videostrom einschalten'],
-  [/^the camera sends (\S+), which cannot be recorded.*/s, 'die Kamera sendet $1, das nicht aufgezeichnet wird; auf H.264 stellen'],
+  [
+    /^the camera sends (\S+), which cannot be recorded.*/s,
+    'die Kamera sendet $1, das nicht aufgezeichnet wird; auf H.264 stellen',
+  ],
   [/^TLS: (.*)/s, 'verschlüsselte Verbindung zur Kamera scheitert: $1'],
   [/^its recorder does not run.*/s, 'ihr Aufzeichner läuft nicht'],
   [/^its recorder does not report.*/s, 'ihr Aufzeichner meldet sich nicht'],
@@ -62,6 +68,13 @@ const CAUSES: readonly (readonly [RegExp, string])[] = [
   [/^the camera was removed$/, 'die Kamera wurde entfernt'],
   [/^power cut.*/s, 'Stromausfall'],
   [/^the appliance was (off|down|not running).*/s, 'das Gerät war aus'],
+  [/^no grant covers this camera.*/s, 'für diese Kamera gilt keine Freigabe; die Treuhänder können eine erteilen'],
+  [/^the grant was revoked.*/s, 'die Freigabe wurde widerrufen; die Treuhänder können eine neue erteilen'],
+  [/^the grant does not give this right.*/s, 'die Freigabe umfasst dieses Recht nicht'],
+  [/^the grant begins at .*/s, 'die Freigabe hat noch nicht begonnen'],
+  [/^the grant ended at .*/s, 'die Freigabe ist abgelaufen; die Treuhänder können sie verlängern'],
+  [/^it is outside the weekly hours.*/s, 'die Freigabe gilt nur zu bestimmten Wochenzeiten'],
+  [/^the pictures lie outside the grant.*/s, 'diese Bilder liegen außerhalb der Freigabe'],
 ]
 
 const CAUSE_WRAPS = /^(?:camera: |was lost: )/

@@ -1,5 +1,6 @@
 /**
- * The texts of the page: `t('key', { n: 2 })`. Each key has German and English side by side, so that none can be missing.
+ * The texts of the page: `t('key', { n: 2 })`. Each key has German and English side by side, so that none can be
+ * missing.
  *
  * A text with `|` has one form for one and one for many, chosen by `n`. What does not belong: the texts (words/).
  */
@@ -16,7 +17,10 @@ import { language } from './prefs.js'
 /** German, English. */
 export type Pair = readonly [string, string]
 
-export const all = { ...common, ...entry, ...viewer, ...people, ...custody, ...audit, ...trouble } satisfies Record<string, Pair>
+export const all = { ...common, ...entry, ...viewer, ...people, ...custody, ...audit, ...trouble } satisfies Record<
+  string,
+  Pair
+>
 
 export type Key = keyof typeof all
 
@@ -32,8 +36,7 @@ export function t(key: Key, values: Readonly<Record<string, string | number>> = 
 export const maybe = (key: string): string | undefined => (Object.hasOwn(all, key) ? t(key as Key) : undefined)
 
 /** A count in the language's digits. */
-export const count = (value: number | bigint): string =>
-  value.toLocaleString(language() === 'de' ? 'de-DE' : 'en-GB')
+export const count = (value: number | bigint): string => value.toLocaleString(language() === 'de' ? 'de-DE' : 'en-GB')
 
 /** Bytes as people read them. */
 export function bytes(value: number): string {

@@ -61,7 +61,9 @@ export function Announcer() {
   }, [])
   return (
     <>
-      <div class="unseen" role="status">{said}</div>
+      <div class="unseen" role="status">
+        {said}
+      </div>
       <div class="notices" role="log" aria-label={t('notices')}>
         {notices.map(notice => (
           <div key={notice.id} class={`note ${notice.tone}`}>

@@ -1,8 +1,8 @@
 /**
  * The small parts that every page is made of: buttons, fields, notes, words of a key, progress.
  *
- * What does not belong: what a page does. Invariants: every field has a label, every error is tied to its field, a button that
- * only shows an icon has a name.
+ * What does not belong: what a page does. Invariants: every field has a label, every error is tied to its field, a
+ * button that only shows an icon has a name.
  */
 
 import type { ComponentChildren, JSX } from 'preact'
@@ -22,7 +22,9 @@ type ButtonProps = JSX.IntrinsicElements['button'] & {
 }
 
 export function Button({ icon, bare, kind, small, busy, children, class: of, ...rest }: ButtonProps) {
-  const look = ['button', kind === 'quiet' ? 'bare' : kind, small && 'small', bare && 'icon', of].filter(Boolean).join(' ')
+  const look = ['button', kind === 'quiet' ? 'bare' : kind, small && 'small', bare && 'icon', of]
+    .filter(Boolean)
+    .join(' ')
   const name = bare && typeof children === 'string' ? { 'aria-label': children, title: children } : {}
   return (
     <button type="button" class={look} {...name} {...rest} aria-busy={busy ? 'true' : undefined}>
@@ -73,8 +75,16 @@ export function Field({ label, value, onValue, hint, error, area, first, class: 
   return (
     <div class="field">
       <label for={id}>{label}</label>
-      {area ? <textarea {...props} required={rest.required ?? false} maxLength={rest.maxLength ?? 2000} /> : <input {...rest} {...props} type={(rest.type ?? 'text') as 'text'} />}
-      {hint && <div class="hint" id={`${id}-hint`}>{hint}</div>}
+      {area ? (
+        <textarea {...props} required={rest.required ?? false} maxLength={rest.maxLength ?? 2000} />
+      ) : (
+        <input {...rest} {...props} type={(rest.type ?? 'text') as 'text'} />
+      )}
+      {hint && (
+        <div class="hint" id={`${id}-hint`}>
+          {hint}
+        </div>
+      )}
       {error && <FieldError id={`${id}-error`}>{error}</FieldError>}
     </div>
   )
@@ -107,10 +117,16 @@ export function Select<V extends string>(props: {
         onChange={event => props.onValue(event.currentTarget.value as V)}
       >
         {props.options.map(([value, text]) => (
-          <option key={value} value={value} selected={value === props.value}>{text}</option>
+          <option key={value} value={value} selected={value === props.value}>
+            {text}
+          </option>
         ))}
       </select>
-      {props.hint && <div class="hint" id={`${id}-hint`}>{props.hint}</div>}
+      {props.hint && (
+        <div class="hint" id={`${id}-hint`}>
+          {props.hint}
+        </div>
+      )}
     </div>
   )
 }
@@ -157,7 +173,13 @@ export function Trouble({ error, again }: { error: unknown; again?: () => void }
       {help && <p>{help}</p>}
       {retry !== undefined && <p>{t('trouble.retry', { span: span(retry) })}</p>}
       {detail && detail !== title && <p class="hint">{t('trouble.said', { detail })}</p>}
-      {again && <p><Button small icon="refresh" onClick={again}>{t('again')}</Button></p>}
+      {again && (
+        <p>
+          <Button small icon="refresh" onClick={again}>
+            {t('again')}
+          </Button>
+        </p>
+      )}
     </Note>
   )
 }
@@ -173,7 +195,11 @@ export const Sign = (props: { tone: 'good' | 'warn' | 'bad' | 'none'; children: 
 /** Ten words of a key, to compare aloud. */
 export const Words = ({ words, small, label }: { words: readonly string[]; small?: boolean; label?: string }) => (
   <ol class={small ? 'words small' : 'words'} aria-label={label ?? t('words.label')} lang="en">
-    {words.map((word, at) => <li key={at} title={word}>{word}</li>)}
+    {words.map((word, at) => (
+      <li key={at} title={word}>
+        {word}
+      </li>
+    ))}
   </ol>
 )
 
@@ -192,7 +218,17 @@ export function Busy({ text }: { text?: string }) {
   )
 }
 
-export function ProgressBar({ label, done, total, detail }: { label: string; done: number; total: number; detail?: string }) {
+export function ProgressBar({
+  label,
+  done,
+  total,
+  detail,
+}: {
+  label: string
+  done: number
+  total: number
+  detail?: string
+}) {
   const id = useId()
   const share = total > 0 ? Math.min(100, Math.floor((done / total) * 100)) : undefined
   return (

@@ -38,8 +38,14 @@ export function Dialog(props: {
       onKeyDown={event => event.stopPropagation()}
     >
       <header>
-        <h2 id={id} tabIndex={-1}>{props.title}</h2>
-        {!props.held && <Button bare kind="quiet" icon="close" onClick={props.onClose}>{t('close')}</Button>}
+        <h2 id={id} tabIndex={-1}>
+          {props.title}
+        </h2>
+        {!props.held && (
+          <Button bare kind="quiet" icon="close" onClick={props.onClose}>
+            {t('close')}
+          </Button>
+        )}
       </header>
       <div class="body">{props.children}</div>
     </dialog>

@@ -1,6 +1,6 @@
 /**
- * Icons, drawn by hand on a grid of 24 with strokes of 1.75. They carry no meaning of their own: a text stands beside each, or
- * the control has a name.
+ * Icons, drawn by hand on a grid of 24 with strokes of 1.75. They carry no meaning of their own: a text stands beside
+ * each, or the control has a name.
  */
 
 const PATHS = {
@@ -30,7 +30,8 @@ const PATHS = {
   camera: 'M3.5 7.5h11v9h-11zM14.5 11l6-3v8l-6-3z',
   cameraOff: 'M3 3l18 18M7.5 7.5h7v6M14.5 11l6-3v8l-3-1.5M5.5 7.5h-2v9h11v-.5',
   wall: 'M4 5h7v6H4zM13 5h7v6h-7zM4 13h7v6H4zM13 13h7v6h-7z',
-  people: 'M9 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM3.5 19a5.5 5.5 0 0 1 11 0M16 5.4a3 3 0 0 1 0 5.2M17 13.8a5.5 5.5 0 0 1 3.5 5.2',
+  people:
+    'M9 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM3.5 19a5.5 5.5 0 0 1 11 0M16 5.4a3 3 0 0 1 0 5.2M17 13.8a5.5 5.5 0 0 1 3.5 5.2',
   key: 'M8 8.5a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 12.5h9M18 12.5v3.5M15 12.5v2.5',
   pen: 'M4.5 19.5l1-4.5L16 4.5l3.5 3.5L9 18.5zM13.5 7l3.5 3.5',
   heart: 'M3 12.5h4l2.5-6 4 12 2.5-6h5',

@@ -1,9 +1,17 @@
-/** The frame of a page of text: heading that takes the focus, introduction, actions; and tables that scroll by themselves. */
+/**
+ * The frame of a page of text: heading that takes the focus, introduction, actions; and tables that scroll by
+ * themselves.
+ */
 
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 
-export function Page(props: { title: string; text?: string | undefined; actions?: ComponentChildren; children: ComponentChildren }) {
+export function Page(props: {
+  title: string
+  text?: string | undefined
+  actions?: ComponentChildren
+  children: ComponentChildren
+}) {
   const heading = useRef<HTMLHeadingElement>(null)
   useEffect(() => {
     document.title = `${props.title} · Peri`
@@ -13,7 +21,9 @@ export function Page(props: { title: string; text?: string | undefined; actions?
     <div class="page stack">
       <header class="row apart page-head">
         <div>
-          <h1 ref={heading} tabIndex={-1}>{props.title}</h1>
+          <h1 ref={heading} tabIndex={-1}>
+            {props.title}
+          </h1>
           {props.text && <p class="hint">{props.text}</p>}
         </div>
         {props.actions && <div class="row">{props.actions}</div>}
@@ -25,7 +35,10 @@ export function Page(props: { title: string; text?: string | undefined; actions?
 
 export const Section = (props: { title: string; actions?: ComponentChildren; children: ComponentChildren }) => (
   <section class="section" aria-label={props.title}>
-    <header class="row apart"><h2>{props.title}</h2>{props.actions}</header>
+    <header class="row apart">
+      <h2>{props.title}</h2>
+      {props.actions}
+    </header>
     {props.children}
   </section>
 )
@@ -39,16 +52,26 @@ export function Table(props: {
   return (
     <table class="table" aria-label={props.label}>
       <thead>
-        <tr>{props.head.map(name => <th key={name} scope="col">{name}</th>)}</tr>
+        <tr>
+          {props.head.map(name => (
+            <th key={name} scope="col">
+              {name}
+            </th>
+          ))}
+        </tr>
       </thead>
       <tbody>
         {props.rows.map(row => (
           <tr key={row.key} class={row.class}>
             {row.cells.map((cell, at) =>
               at === 0 ? (
-                <th key={at} scope="row" data-head={props.head[at]}><div>{cell}</div></th>
+                <th key={at} scope="row" data-head={props.head[at]}>
+                  <div>{cell}</div>
+                </th>
               ) : (
-                <td key={at} data-head={props.head[at]}><div>{cell}</div></td>
+                <td key={at} data-head={props.head[at]}>
+                  <div>{cell}</div>
+                </td>
               ),
             )}
           </tr>
@@ -60,11 +83,13 @@ export function Table(props: {
 
 export const Facts = ({ facts }: { facts: readonly (readonly [string, ComponentChildren] | undefined | false)[] }) => (
   <dl class="facts">
-    {facts.filter(fact => fact !== undefined && fact !== false).map(([name, value]) => (
-      <div key={name}>
-        <dt>{name}</dt>
-        <dd>{value}</dd>
-      </div>
-    ))}
+    {facts
+      .filter(fact => fact !== undefined && fact !== false)
+      .map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
   </dl>
 )

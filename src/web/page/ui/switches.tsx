@@ -8,7 +8,12 @@ import type { IconName } from './icons.js'
 
 export const LanguageSwitch = () => (
   <div class="group" role="group" aria-label={t('menu.language')}>
-    {([['de', 'Deutsch'], ['en', 'English']] as const).map(([code, name]) => (
+    {(
+      [
+        ['de', 'Deutsch'],
+        ['en', 'English'],
+      ] as const
+    ).map(([code, name]) => (
       <button
         key={code}
         type="button"

@@ -42,7 +42,9 @@ export function Calendar(props: { at: number; now: number; onDay: (start: number
   return (
     <Dialog title={t('calendar.title')} onClose={props.onClose}>
       <div class="row apart">
-        <Button icon="back" bare onClick={() => month_(-1)}>{t('calendar.before')}</Button>
+        <Button icon="back" bare onClick={() => month_(-1)}>
+          {t('calendar.before')}
+        </Button>
         <strong aria-live="polite">{month(shown)}</strong>
         <Button icon="forth" bare disabled={new Date(year, of, 1).getTime() > today} onClick={() => month_(1)}>
           {t('calendar.after')}
@@ -50,7 +52,13 @@ export function Calendar(props: { at: number; now: number; onDay: (start: number
       </div>
       <table class="calendar" role="grid" ref={grid} aria-label={month(shown)} onKeyDown={onKeyDown}>
         <thead>
-          <tr>{names.map(name => <th key={name} scope="col">{name}</th>)}</tr>
+          <tr>
+            {names.map(name => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
         </thead>
         <tbody>
           {Array.from({ length: weeks }, (_, week) => (
@@ -82,7 +90,9 @@ export function Calendar(props: { at: number; now: number; onDay: (start: number
       </table>
       <div class="row apart">
         <span class="hint">{t('calendar.kept')}</span>
-        <Button small onClick={() => props.onDay(today)}>{t('calendar.today')}</Button>
+        <Button small onClick={() => props.onDay(today)}>
+          {t('calendar.today')}
+        </Button>
       </div>
     </Dialog>
   )

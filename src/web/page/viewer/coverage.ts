@@ -1,6 +1,6 @@
 /**
- * What became of camera time in the visible stretch: asked for with a margin, again when the stretch leaves it, and now and then
- * while the stretch holds the present.
+ * What became of camera time in the visible stretch: asked for with a margin, again when the stretch leaves it, and now
+ * and then while the stretch holds the present.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
@@ -47,32 +47,36 @@ export function useCoverage(cameras: readonly string[], from: number, until: num
   }, [])
   useEffect(() => {
     const margin = (until - from) / 2
-    const timer = setTimeout(() => {
-      for (const camera of cameras) {
-        const have = held.current.get(camera)
-        const covers = have && have.from <= from && have.until >= Math.min(until, have.asked)
-        const fresh = have && (have.until < have.asked || Date.now() - have.asked < FRESH_MS)
-        if ((covers && fresh) || asking.current.has(camera)) continue
-        asking.current.add(camera)
-        const asked = Date.now()
-        const [a, b] = [from - margin, until + margin]
-        engine
-          .timeline(camera, utc(a), utc(b))
-          .then(
-            answer => held.current.set(camera, { camera, stretches: stretches(answer.coverage), from: a, until: b, asked }),
-            error =>
-              held.current.set(camera, {
-                ...(have ?? { camera, stretches: [], from: a, until: b }),
-                asked,
-                error,
-              }),
-          )
-          .finally(() => {
-            asking.current.delete(camera)
-            redraw(count => count + 1)
-          })
-      }
-    }, held.current.size === 0 ? 0 : 120)
+    const timer = setTimeout(
+      () => {
+        for (const camera of cameras) {
+          const have = held.current.get(camera)
+          const covers = have && have.from <= from && have.until >= Math.min(until, have.asked)
+          const fresh = have && (have.until < have.asked || Date.now() - have.asked < FRESH_MS)
+          if ((covers && fresh) || asking.current.has(camera)) continue
+          asking.current.add(camera)
+          const asked = Date.now()
+          const [a, b] = [from - margin, until + margin]
+          engine
+            .timeline(camera, utc(a), utc(b))
+            .then(
+              answer =>
+                held.current.set(camera, { camera, stretches: stretches(answer.coverage), from: a, until: b, asked }),
+              error =>
+                held.current.set(camera, {
+                  ...(have ?? { camera, stretches: [], from: a, until: b }),
+                  asked,
+                  error,
+                }),
+            )
+            .finally(() => {
+              asking.current.delete(camera)
+              redraw(count => count + 1)
+            })
+        }
+      },
+      held.current.size === 0 ? 0 : 120,
+    )
     return () => clearTimeout(timer)
   }, [engine, cameras.join(), Math.round(from / 1000), Math.round(until / 1000), turn])
   return held.current

@@ -1,8 +1,8 @@
 /**
  * Saving the marked span as MP4: camera, span, purpose; progress with a way out; what is missing in the file.
  *
- * Invariants: without a purpose nothing is opened; what is cancelled leaves nothing; the object URL of the file ends with the
- * dialog.
+ * Invariants: without a purpose nothing is opened; what is cancelled leaves nothing; the object URL of the file ends
+ * with the dialog.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
@@ -31,9 +31,15 @@ export function ExportDialog(props: { cameras: readonly Camera[]; now: number; o
   const engine = useEngine()
   const { markIn, markOut, focus, mode } = view.value
   const around = mode === 'live' ? props.now - MINUTE : head.value.at
-  const [camera, choose] = useState(props.cameras.some(each => each.id === focus) ? focus : props.cameras[0]?.id ?? '')
-  const [from, typeFrom] = useState(() => writable(markIn ?? (markOut !== undefined ? markOut - MINUTE : around - MINUTE / 2)))
-  const [until, typeUntil] = useState(() => writable(markOut ?? (markIn !== undefined ? markIn + MINUTE : around + MINUTE / 2)))
+  const [camera, choose] = useState(
+    props.cameras.some(each => each.id === focus) ? focus : (props.cameras[0]?.id ?? ''),
+  )
+  const [from, typeFrom] = useState(() =>
+    writable(markIn ?? (markOut !== undefined ? markOut - MINUTE : around - MINUTE / 2)),
+  )
+  const [until, typeUntil] = useState(() =>
+    writable(markOut ?? (markIn !== undefined ? markIn + MINUTE : around + MINUTE / 2)),
+  )
   const [purpose, typePurpose] = useState('')
   const [tried, attempt] = useState(false)
   const [progress, tell] = useState<Progress>()
@@ -57,7 +63,8 @@ export function ExportDialog(props: { cameras: readonly Camera[]; now: number; o
     let over = false
     const timer = setTimeout(() => {
       engine.timeline(camera, utc(a), utc(b)).then(
-        ({ coverage }) => over || miss(stretches(coverage).filter(each => each.kind !== 'recorded' && each.until - each.from > 50)),
+        ({ coverage }) =>
+          over || miss(stretches(coverage).filter(each => each.kind !== 'recorded' && each.until - each.from > 50)),
         () => {
           // The export itself says what is missing; this is only a word ahead of it.
         },
@@ -96,7 +103,11 @@ export function ExportDialog(props: { cameras: readonly Camera[]; now: number; o
           label={t('export.running')}
           done={progress.done}
           total={progress.total}
-          detail={t('export.progress', { done: bytes(progress.done), total: bytes(progress.total), at: clock(ms(progress.at)) })}
+          detail={t('export.progress', {
+            done: bytes(progress.done),
+            total: bytes(progress.total),
+            at: clock(ms(progress.at)),
+          })}
         />
         <div class="actions">
           <Button
@@ -131,7 +142,13 @@ export function ExportDialog(props: { cameras: readonly Camera[]; now: number; o
           options={props.cameras.map(each => [each.id, each.name] as const)}
         />
         <div class="pair">
-          <Field label={t('export.from')} value={from} onValue={typeFrom} error={wrong(a)} hint={a !== undefined && exact(a)} />
+          <Field
+            label={t('export.from')}
+            value={from}
+            onValue={typeFrom}
+            error={wrong(a)}
+            hint={a !== undefined && exact(a)}
+          />
           <Field
             label={t('export.until')}
             value={until}
@@ -149,14 +166,20 @@ export function ExportDialog(props: { cameras: readonly Camera[]; now: number; o
           first
           hint={t('export.purpose.hint')}
           error={
-            tried && size === 0 ? t('export.purpose.missing') : size > PURPOSE_BYTES_MAX ? t('export.purpose.long') : undefined
+            tried && size === 0
+              ? t('export.purpose.missing')
+              : size > PURPOSE_BYTES_MAX
+                ? t('export.purpose.long')
+                : undefined
           }
         />
         {missing.length > 0 && <Missing gaps={missing} />}
         <Trouble error={error} />
         <div class="actions">
           <Button onClick={props.onClose}>{t('cancel')}</Button>
-          <Button kind="main" type="submit" icon="save">{t('export.go')}</Button>
+          <Button kind="main" type="submit" icon="save">
+            {t('export.go')}
+          </Button>
         </div>
       </form>
     </Dialog>
@@ -169,7 +192,8 @@ const Missing = ({ gaps }: { gaps: readonly Stretch[] }) => (
       {gaps.slice(0, 8).map(gap => (
         <li key={gap.from}>
           {t('line.gap', { from: clock(gap.from), until: clock(gap.until), length: span(gap.until - gap.from) })} ·{' '}
-          {t(`line.${gap.kind}` as Key)}{gap.cause && ` (${cause(gap.cause)})`}
+          {t(`line.${gap.kind}` as Key)}
+          {gap.cause && ` (${cause(gap.cause)})`}
         </li>
       ))}
       {gaps.length > 8 && <li>… {gaps.length - 8}</li>}
@@ -188,12 +212,18 @@ function Saved({ made, onClose }: { made: Exported; onClose: () => void }) {
   const gaps = stretches(made.gaps)
   return (
     <Dialog title={t('export.done')} onClose={onClose}>
-      <p><b class="mono">{made.name}</b> · {bytes(made.blob.size)} · {exact(ms(made.from))} – {clock(ms(made.until))}</p>
+      <p>
+        <b class="mono">{made.name}</b> · {bytes(made.blob.size)} · {exact(ms(made.from))} – {clock(ms(made.until))}
+      </p>
       {gaps.length > 0 && <Missing gaps={gaps} />}
       <Note tone="warn">{t('export.done.text')}</Note>
       <div class="actions">
-        <a ref={link} class="button" href={url} download={made.name}>{t('export.again')}</a>
-        <Button kind="main" onClick={onClose}>{t('done')}</Button>
+        <a ref={link} class="button" href={url} download={made.name}>
+          {t('export.again')}
+        </a>
+        <Button kind="main" onClick={onClose}>
+          {t('done')}
+        </Button>
       </div>
     </Dialog>
   )

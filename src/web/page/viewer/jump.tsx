@@ -1,7 +1,8 @@
 /**
  * To a time: a field that reads what people write, the calendar, and the hours of last night.
  *
- * Invariant: what the field understood stands under it before anything happens; a time that exists twice is chosen, not guessed.
+ * Invariant: what the field understood stands under it before anything happens; a time that exists twice is chosen, not
+ * guessed.
  */
 
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
@@ -17,7 +18,14 @@ import { view } from './view.js'
 /** The hours of the last night that have passed: 22:00 of yesterday to 06:00. */
 export function lastNight(now: number): number[] {
   const [before, today] = [dayStart(now, -1), dayStart(now)]
-  return ([[before, 22], [today, 0], [today, 2], [today, 4]] as const)
+  return (
+    [
+      [before, 22],
+      [today, 0],
+      [today, 2],
+      [today, 4],
+    ] as const
+  )
     .map(([start, hour]) => instants({ ...local(start), hour, minute: 0, second: 0 })[0] ?? start + hour * HOUR)
     .filter(at => at < now - MINUTE)
 }
@@ -79,7 +87,9 @@ export function Jump(props: {
           submit()
         }}
       >
-        <label class="unseen" for={id}>{t('jump.field')}</label>
+        <label class="unseen" for={id}>
+          {t('jump.field')}
+        </label>
         <input
           ref={field}
           id={id}
@@ -103,18 +113,27 @@ export function Jump(props: {
             event.currentTarget.blur()
           }}
         />
-        <Button type="submit" class={text ? 'main' : ''}>{t('jump.go')}</Button>
+        <Button type="submit" class={text ? 'main' : ''}>
+          {t('jump.go')}
+        </Button>
         <div id={`${id}-said`} class={`jump-said ${wrong ? 'wrong' : ''}`} role="status" hidden={!understood}>
           {understood?.is === 'time' && understood.other !== undefined ? (
             <span class="row">
               {t('jump.twice')}
               {[understood.at, understood.other].map(at => (
-                <Button key={at} small onClick={() => take(at)}>{exact(at)}</Button>
+                <Button key={at} small onClick={() => take(at)}>
+                  {exact(at)}
+                </Button>
               ))}
             </span>
           ) : (
-            understood && (fault(understood, now, !tried) ?? (understood.is === 'live' ? t('jump.live') :
-              understood.is === 'time' ? t('jump.preview', { at: exact(understood.at) }) : '…'))
+            understood &&
+            (fault(understood, now, !tried) ??
+              (understood.is === 'live'
+                ? t('jump.live')
+                : understood.is === 'time'
+                  ? t('jump.preview', { at: exact(understood.at) })
+                  : '…'))
           )}
         </div>
       </form>
@@ -123,7 +142,11 @@ export function Jump(props: {
       </Button>
       <div class="row nowrap night" role="group" aria-label={t('jump.night')}>
         <span class="quiet nowrap night-name">{t('jump.night')}</span>
-        {lastNight(now).map(at => <Button key={at} small onClick={() => take(at)}>{shortClock(at)}</Button>)}
+        {lastNight(now).map(at => (
+          <Button key={at} small onClick={() => take(at)}>
+            {shortClock(at)}
+          </Button>
+        ))}
       </div>
       {calendar && (
         <Calendar

@@ -1,8 +1,9 @@
 /**
- * Playback of the open cameras in step: the engine's player, tied to the view. Time, rate and state go into the stores; what one
- * camera says goes to its picture.
+ * Playback of the open cameras in step: the engine's player, tied to the view. Time, rate and state go into the stores;
+ * what one camera says goes to its picture.
  *
- * What does not belong: what is drawn. Invariant: seeks while somebody drags are thinned out, the last one is always made.
+ * What does not belong: what is drawn. Invariant: seeks while somebody drags are thinned out, the last one is always
+ * made.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
@@ -34,7 +35,11 @@ export interface Playback {
 const DRAG_MS = 180
 const SAID_MS = 6_000
 
-export function usePlayback(ids: readonly string[], video: (camera: string) => HTMLVideoElement | undefined, live: () => number): Playback {
+export function usePlayback(
+  ids: readonly string[],
+  video: (camera: string) => HTMLVideoElement | undefined,
+  live: () => number,
+): Playback {
   const engine = useEngine()
   const player = useRef<Player | undefined>(undefined)
   const drag = useRef<{ timer: ReturnType<typeof setTimeout> | undefined; at: number }>({ timer: undefined, at: 0 })
@@ -89,11 +94,12 @@ export function usePlayback(ids: readonly string[], video: (camera: string) => H
     setCameras(new Map())
     become('seeking')
     const off = made.on(hear)
-    const { playing, rate: wanted } = view.value
+    const { rate: wanted } = view.value
     if (wanted !== 1) made.rate(wanted)
     fail(undefined)
     made.seek(utc(head.value.at)).then(() => {
-      if (playing && player.current === made) made.play()
+      // Whoever stopped it meanwhile meant it.
+      if (view.value.playing && player.current === made) made.play()
     }, fail)
     return () => {
       clearTimeout(drag.current.timer)
@@ -145,12 +151,15 @@ export function usePlayback(ids: readonly string[], video: (camera: string) => H
       else player.current?.pause()
     },
     toggle() {
-      if (view.value.mode === 'live' || state === 'playing' || state === 'waiting') this.pause()
+      const runs = state === 'playing' || state === 'waiting' || (state === 'seeking' && view.value.playing)
+      if (view.value.mode === 'live' || runs) this.pause()
       else this.play()
     },
     shuttle(key) {
-      if (view.value.mode === 'past') player.current?.shuttle(key)
-      else if (key <= 0) {
+      if (view.value.mode === 'past') {
+        view.set({ playing: key !== 0 })
+        player.current?.shuttle(key)
+      } else if (key <= 0) {
         view.set({ rate: key || 1 })
         enter(shown(), key < 0)
       }

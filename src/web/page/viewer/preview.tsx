@@ -1,8 +1,8 @@
 /**
  * Previews: one where the pointer rests on the timeline, and a strip of them when somebody asks for it.
  *
- * Invariants: opening one is a disclosure, so none is opened by passing over; an image is closed when it leaves the page; where
- * nothing was recorded none is asked for.
+ * Invariants: opening one is a disclosure, so none is opened by passing over; an image is closed when it leaves the
+ * page; where nothing was recorded none is asked for.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
@@ -87,14 +87,30 @@ export function Bubble(props: {
   // A second of pointer movement is the same picture.
   const at = Math.round(props.at / 1000) * 1000
   const there = recorded(lane, at)
-  const { made, error, busy } = useThumbnail(camera?.id, at, REST_MS, Boolean(camera?.rights.playback) && there === true)
+  const { made, error, busy } = useThumbnail(
+    camera?.id,
+    at,
+    REST_MS,
+    Boolean(camera?.rights.playback) && there === true,
+  )
   const gap = lane?.stretches.find(stretch => stretch.kind !== 'recorded' && stretch.from <= at && stretch.until > at)
   const left = Math.max(BUBBLE / 2, Math.min(props.width - BUBBLE / 2, props.left * props.width))
   return (
     <div class="bubble" style={{ left: `${left}px` }} aria-hidden="true">
-      {made ? <Picture image={made.image} /> : busy ? <div class="blank"><Icon name="spin" class="spinner" /></div> : null}
+      {made ? (
+        <Picture image={made.image} />
+      ) : busy ? (
+        <div class="blank">
+          <Icon name="spin" class="spinner" />
+        </div>
+      ) : null}
       {error !== undefined && <div class="bubble-said">{brief(error)}</div>}
-      {gap && <div class="bubble-said">{t(`line.${gap.kind}` as Key)}{gap.cause && `: ${cause(gap.cause)}`}</div>}
+      {gap && (
+        <div class="bubble-said">
+          {t(`line.${gap.kind}` as Key)}
+          {gap.cause && `: ${cause(gap.cause)}`}
+        </div>
+      )}
       <time class="figures">{at > props.now ? t('jump.future') : `${day(at)} ${clock(at)}`}</time>
     </div>
   )
@@ -122,7 +138,9 @@ export function Strip(props: {
   return (
     <ol class="strip" aria-label={t('line.strip')} style={{ '--count': count }}>
       {times.map((at, n) => (
-        <li key={n}><Cell {...props} at={Math.round(at / 1000) * 1000} turn={n} /></li>
+        <li key={n}>
+          <Cell {...props} at={Math.round(at / 1000) * 1000} turn={n} />
+        </li>
       ))}
     </ol>
   )
@@ -147,9 +165,19 @@ function Cell(props: {
       aria-label={t('line.preview', { at: exact(shown) })}
       onClick={() => props.onSeek(props.at)}
     >
-      {made ? <Picture image={made.image} /> : (
+      {made ? (
+        <Picture image={made.image} />
+      ) : (
         <span class="blank">
-          {busy ? <Busy text="" /> : there === false ? <Icon name="cameraOff" size={18} /> : error !== undefined ? brief(error) : ''}
+          {busy ? (
+            <Busy text="" />
+          ) : there === false ? (
+            <Icon name="cameraOff" size={18} />
+          ) : error !== undefined ? (
+            brief(error)
+          ) : (
+            ''
+          )}
         </span>
       )}
       <time class="figures">{there === true ? clock(shown) : shortClock(props.at)}</time>

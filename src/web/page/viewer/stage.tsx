@@ -1,8 +1,8 @@
 /**
  * The stage: one camera or several in step, live or in the past, with timeline, jump, marks and export.
  *
- * What does not belong: the wall. Invariants: one clock for all pictures; a camera that has nothing at a time says so while the
- * others go on; the keyboard can do everything that the pointer can.
+ * What does not belong: the wall. Invariants: one clock for all pictures; a camera that has nothing at a time says so
+ * while the others go on; the keyboard can do everything that the pointer can.
  */
 
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
@@ -37,14 +37,22 @@ function told(status: CameraStatus | undefined): Saying | undefined {
       return {
         icon: 'cameraOff',
         title: t(`tile.gap.${status.kind}` as Key),
-        text: [cause(status.cause), t('tile.gap.until', { until: shortClock(ms(status.until)) })].filter(Boolean).join(' · '),
+        text: [cause(status.cause), t('tile.gap.until', { until: shortClock(ms(status.until)) })]
+          .filter(Boolean)
+          .join(' · '),
         tone: 'calm',
         over: false,
       }
     case 'lapsed':
       return { icon: 'lock', title: t('tile.lapsed'), text: cause(status.why), tone: 'warn', over: false }
     case 'unsupported':
-      return { icon: 'bad', title: t('tile.unsupported', { codec: status.codec }), text: t('tile.unsupported.help'), tone: 'bad', over: false }
+      return {
+        icon: 'bad',
+        title: t('tile.unsupported', { codec: status.codec }),
+        text: t('tile.unsupported.help'),
+        tone: 'bad',
+        over: false,
+      }
     case 'failed':
       return { icon: 'bad', title: brief(status.error), tone: 'bad', over: false }
   }
@@ -61,7 +69,11 @@ export function Stage({ onBack }: { onBack: () => void }) {
   const [choosing, choose] = useState(false)
   const [saving, save] = useState(false)
   const playable = cameras.filter(camera => camera.rights.playback).map(camera => camera.id)
-  const playback = usePlayback(playable, id => videos.current.get(id), () => Date.now() - SECOND)
+  const playback = usePlayback(
+    playable,
+    id => videos.current.get(id),
+    () => Date.now() - SECOND,
+  )
   const lanes = useCoverage(playable, shown.from, shown.from + shown.span)
   const [room, measure] = useState({ width: 1000, height: 560 })
 
@@ -91,7 +103,8 @@ export function Stage({ onBack }: { onBack: () => void }) {
   const mark = (which: 'markIn' | 'markOut') => {
     const { markIn, markOut } = view.value
     const time = at()
-    if (which === 'markIn') view.set({ markIn: time, markOut: markOut !== undefined && markOut <= time ? undefined : markOut })
+    if (which === 'markIn')
+      view.set({ markIn: time, markOut: markOut !== undefined && markOut <= time ? undefined : markOut })
     else view.set({ markOut: time, markIn: markIn !== undefined && markIn >= time ? undefined : markIn })
   }
   const skip = (by: number) => playback.seek(Math.min(at() + by, Date.now() - SECOND))
@@ -100,7 +113,8 @@ export function Stage({ onBack }: { onBack: () => void }) {
     zoom(SPANS[Math.max(0, Math.min(SPANS.length - 1, (near < 0 ? SPANS.length - 1 : near) + step))] ?? HOUR, now)
   }
   const savable = cameras.filter(camera => camera.rights.export)
-  const full = () => void (document.fullscreenElement ? document.exitFullscreen() : pictures.current?.requestFullscreen())
+  const full = () =>
+    void (document.fullscreenElement ? document.exitFullscreen() : pictures.current?.requestFullscreen())
 
   useKeys(event => {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
@@ -139,11 +153,17 @@ export function Stage({ onBack }: { onBack: () => void }) {
   return (
     <div class="stage">
       <header class="stage-head">
-        <Button icon="back" small onClick={onBack}>{t('stage.back')}</Button>
+        <Button icon="back" small onClick={onBack}>
+          {t('stage.back')}
+        </Button>
         <h1>{cameras.map(camera => camera.name).join(' · ')}</h1>
         <span class="push" />
-        <Button icon="camera" small aria-haspopup="dialog" onClick={() => choose(true)}>{t('stage.cameras')}</Button>
-        <Button icon="full" small bare onClick={full}>{t('stage.full')}</Button>
+        <Button icon="camera" small aria-haspopup="dialog" onClick={() => choose(true)}>
+          {t('stage.cameras')}
+        </Button>
+        <Button icon="full" small bare onClick={full}>
+          {t('stage.full')}
+        </Button>
       </header>
       <div
         class="pictures"
@@ -165,12 +185,18 @@ export function Stage({ onBack }: { onBack: () => void }) {
                 camera={camera}
                 status={playback.cameras.get(camera.id)}
                 busy={playback.state === 'seeking' || playback.state === 'waiting'}
-                hold={element => void (element ? videos.current.set(camera.id, element) : videos.current.delete(camera.id))}
+                hold={element =>
+                  void (element ? videos.current.set(camera.id, element) : videos.current.delete(camera.id))
+                }
               />
             )}
           </div>
         ))}
-        {playback.jumped && shown.mode === 'past' && <p class="jumped"><Icon name="forth" size={18} /> {playback.jumped}</p>}
+        {playback.jumped && shown.mode === 'past' && (
+          <p class="jumped">
+            <Icon name="forth" size={18} /> {playback.jumped}
+          </p>
+        )}
       </div>
       <div class="desk">
         {shown.mode === 'past' && playback.error !== undefined && (
@@ -182,7 +208,13 @@ export function Stage({ onBack }: { onBack: () => void }) {
         {focus && playable.length > 0 ? (
           <section aria-label={t('line.label')} class="stack tight">
             {shown.strip && focus.rights.playback && (
-              <Strip camera={focus} lane={lanes.get(focus.id)} now={now} width={room.width} onSeek={time => playback.seek(time)} />
+              <Strip
+                camera={focus}
+                lane={lanes.get(focus.id)}
+                now={now}
+                width={room.width}
+                onSeek={time => playback.seek(time)}
+              />
             )}
             <Timeline
               cameras={cameras.filter(camera => camera.rights.playback)}
@@ -230,9 +262,19 @@ function PastPicture(props: {
         aria-hidden="true"
         class={what ? (what.over ? 'stale' : 'gone') : ''}
       />
-      {what ? <Curtain saying={what} /> : props.busy && <div class="working"><Icon name="spin" class="spinner" size={26} /></div>}
+      {what ? (
+        <Curtain saying={what} />
+      ) : (
+        props.busy && (
+          <div class="working">
+            <Icon name="spin" class="spinner" size={26} />
+          </div>
+        )
+      )}
       <Caption camera={camera} at={at} />
-      <span class="unseen" role="status">{what && status?.is !== 'waiting' ? `${camera.name}: ${what.title}` : ''}</span>
+      <span class="unseen" role="status">
+        {what && status?.is !== 'waiting' ? `${camera.name}: ${what.title}` : ''}
+      </span>
     </>
   )
 }
@@ -253,14 +295,19 @@ function Choose({ onClose }: { onClose: () => void }) {
               checked={on}
               disabled={on ? cameras.length === 1 : cameras.length >= TOGETHER_MAX}
               onValue={add =>
-                view.set({ cameras: add ? [...cameras, camera.id] : cameras.filter(id => id !== camera.id) })}
+                view.set({ cameras: add ? [...cameras, camera.id] : cameras.filter(id => id !== camera.id) })
+              }
             >
               {camera.name}
             </Check>
           )
         })}
       </div>
-      <div class="actions"><Button kind="main" onClick={onClose}>{t('done')}</Button></div>
+      <div class="actions">
+        <Button kind="main" onClick={onClose}>
+          {t('done')}
+        </Button>
+      </div>
     </Dialog>
   )
 }

@@ -1,8 +1,8 @@
 /**
  * A live picture: on the wall and, large, on the stage. Says what it shows, since when and why not.
  *
- * What does not belong: fetching and opening (engine). Invariants: out of sight nothing is fetched or decoded; what is old never
- * looks as if it were live – it is dimmed and says since when; state stands in words.
+ * What does not belong: fetching and opening (engine). Invariants: out of sight nothing is fetched or decoded; what is
+ * old never looks as if it were live – it is dimmed and says since when; state stands in words.
  */
 
 import type { ComponentChildren } from 'preact'
@@ -86,10 +86,13 @@ function useWatch(camera: string, live: boolean) {
       else if (wanted) watch?.resume()
       else watch?.pause()
     }
-    const observer = new IntersectionObserver(entries => {
-      seen = entries[entries.length - 1]!.isIntersecting
-      settle()
-    }, { rootMargin: '15%' })
+    const observer = new IntersectionObserver(
+      entries => {
+        seen = entries[entries.length - 1]!.isIntersecting
+        settle()
+      },
+      { rootMargin: '15%' },
+    )
     observer.observe(element)
     document.addEventListener('visibilitychange', settle)
     return () => {
@@ -108,20 +111,37 @@ export function Caption(props: { camera: Camera; at: number | undefined; mark?: 
     <div class="caption">
       <span class="caption-name">{camera.name}</span>
       {props.mark}
-      {camera.plain && <span class="chip" title={t('tile.plain')}><Icon name="warn" size={15} /><span class="wide-only">{t('tile.plain')}</span><span class="unseen">{t('tile.plain')}</span></span>}
+      {camera.plain && (
+        <span class="chip" title={t('tile.plain')}>
+          <Icon name="warn" size={15} />
+          <span class="wide-only">{t('tile.plain')}</span>
+          <span class="unseen">{t('tile.plain')}</span>
+        </span>
+      )}
       {!camera.registered && <span class="chip">{t('tile.setup')}</span>}
       <span class="push" />
       {(props.behind ?? 0) > 5 * SECOND && <span class="chip">{t('tile.behind', { span: span(props.behind!) })}</span>}
-      {at !== undefined && <time class="caption-clock" dateTime={new Date(at).toISOString()}>{clock(at)}</time>}
+      {at !== undefined && (
+        <time class="caption-clock" dateTime={new Date(at).toISOString()}>
+          {clock(at)}
+        </time>
+      )}
     </div>
   )
 }
 
 export const Recording = ({ camera }: { camera: Camera }) =>
   camera.lost === '' ? (
-    <span class="chip rec" title={t('tile.rec')}><i class="dot" aria-hidden="true" /><span class="wide-only">REC</span><span class="unseen">{t('tile.rec')}</span></span>
+    <span class="chip rec" title={t('tile.rec')}>
+      <i class="dot" aria-hidden="true" />
+      <span class="wide-only">REC</span>
+      <span class="unseen">{t('tile.rec')}</span>
+    </span>
   ) : (
-    <span class="chip norec" title={cause(camera.lost)}><Icon name="cameraOff" size={15} />{t('tile.norec')}</span>
+    <span class="chip norec" title={cause(camera.lost)}>
+      <Icon name="cameraOff" size={15} />
+      {t('tile.norec')}
+    </span>
   )
 
 /** Over or instead of the picture. */
@@ -164,4 +184,3 @@ export function LivePicture({ camera, now, children }: { camera: Camera; now: nu
     </>
   )
 }
-

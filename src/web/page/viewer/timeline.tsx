@@ -1,9 +1,10 @@
 /**
- * The timeline: one lane of coverage for each camera, ticks as clocks show them, the head, marks, and a preview where the pointer
- * rests.
+ * The timeline: one lane of coverage for each camera, ticks as clocks show them, the head, marks, and a preview where
+ * the pointer rests.
  *
- * What does not belong: playback. Invariants: gaps are told apart by pattern and in words, never by colour alone; the line is a
- * slider for keyboard and reader; a preview is opened only when somebody rests on it, because it is a disclosure.
+ * What does not belong: playback. Invariants: gaps are told apart by pattern and in words, never by colour alone; the
+ * line is a slider for keyboard and reader; a preview is opened only when somebody rests on it, because it is a
+ * disclosure.
  */
 
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
@@ -75,9 +76,12 @@ export function Timeline(props: {
   return (
     <div class="line">
       <div class="line-names" aria-hidden="true">
-        {props.cameras.length > 1 && props.cameras.map(camera => (
-          <div key={camera.id} class={camera.id === focus ? 'focus' : ''}>{camera.name}</div>
-        ))}
+        {props.cameras.length > 1 &&
+          props.cameras.map(camera => (
+            <div key={camera.id} class={camera.id === focus ? 'focus' : ''}>
+              {camera.name}
+            </div>
+          ))}
       </div>
       <div
         ref={line}
@@ -113,13 +117,22 @@ export function Timeline(props: {
       >
         <div class="lanes">
           {props.cameras.map(camera => (
-            <LaneBar key={camera.id} lane={props.lanes.get(camera.id)} from={from} until={until} share={share} span={span} />
+            <LaneBar
+              key={camera.id}
+              lane={props.lanes.get(camera.id)}
+              from={from}
+              until={until}
+              share={share}
+              span={span}
+            />
           ))}
         </div>
         <div class="future" style={{ left: share(Math.max(from, Math.min(until, props.now))) }} />
         <div class="ticks" aria-hidden="true">
           {ticks(from, until, Math.max(2, Math.floor(width / 74))).map(tick => (
-            <span key={tick.at} class={tick.major ? 'tick major' : 'tick'} style={{ left: share(tick.at) }}>{tick.label}</span>
+            <span key={tick.at} class={tick.major ? 'tick major' : 'tick'} style={{ left: share(tick.at) }}>
+              {tick.label}
+            </span>
           ))}
         </div>
         {marked && (
@@ -134,8 +147,14 @@ export function Timeline(props: {
         {rest !== undefined && (
           <>
             <div class="rest" style={{ left: share(rest) }} />
-            <Bubble camera={props.cameras.find(camera => camera.id === focus)} at={rest} left={(rest - from) / span} width={width}
-              lane={props.lanes.get(focus)} now={props.now} />
+            <Bubble
+              camera={props.cameras.find(camera => camera.id === focus)}
+              at={rest}
+              left={(rest - from) / span}
+              width={width}
+              lane={props.lanes.get(focus)}
+              now={props.now}
+            />
           </>
         )}
       </div>
@@ -151,6 +170,8 @@ function LaneBar(props: {
   share: (at: number) => string
 }) {
   const { from, until, span, share } = props
+  const part = (stretch: Stretch): string =>
+    (((Math.min(until, stretch.until) - Math.max(from, stretch.from)) / span) * 100).toFixed(4)
   return (
     <div class="lane">
       {(props.lane?.stretches ?? [])
@@ -161,7 +182,7 @@ function LaneBar(props: {
             class={stretch.kind}
             style={{
               left: share(Math.max(from, stretch.from)),
-              width: `max(${stretch.kind === 'recorded' ? 0 : 3}px, ${(((Math.min(until, stretch.until) - Math.max(from, stretch.from)) / span) * 100).toFixed(4)}%)`,
+              width: `max(${stretch.kind === 'recorded' ? 0 : 3}px, ${part(stretch)}%)`,
             }}
           />
         ))}
@@ -188,7 +209,9 @@ export function LineTools({ now }: { now: number }) {
         ))}
       </div>
       <div class="group">
-        <Button small icon="back" bare onClick={() => view.set({ from: from - span * 0.75 })}>{t('line.earlier')}</Button>
+        <Button small icon="back" bare onClick={() => view.set({ from: from - span * 0.75 })}>
+          {t('line.earlier')}
+        </Button>
         <Button
           small
           icon="forth"
@@ -199,11 +222,19 @@ export function LineTools({ now }: { now: number }) {
           {t('line.later')}
         </Button>
       </div>
-      <Button small aria-pressed={strip} icon="eye" title={t('line.strip.hint')} onClick={() => view.set({ strip: !strip })}>
+      <Button
+        small
+        aria-pressed={strip}
+        icon="eye"
+        title={t('line.strip.hint')}
+        onClick={() => view.set({ strip: !strip })}
+      >
         {t('line.strip')}
       </Button>
       {mode === 'past' && (head.value.at < from || head.value.at > from + span) && (
-        <Button small onClick={() => follow(head.value.at)}>{clock(head.value.at)}</Button>
+        <Button small onClick={() => follow(head.value.at)}>
+          {clock(head.value.at)}
+        </Button>
       )}
     </div>
   )
@@ -212,7 +243,9 @@ export function LineTools({ now }: { now: number }) {
 export const Legend = () => (
   <ul class="meanings" aria-hidden="true">
     {(['recorded', 'lost', 'paused', 'erased'] as const).map(kind => (
-      <li key={kind}><i class={kind} /> {t(`line.${kind}` as Key)}</li>
+      <li key={kind}>
+        <i class={kind} /> {t(`line.${kind}` as Key)}
+      </li>
     ))}
   </ul>
 )
@@ -235,7 +268,9 @@ export function Gaps(props: { lane: Lane | undefined; now: number; onSeek: (at: 
               {gap.cause && <> · {cause(gap.cause)}</>}
             </span>
             {gap.until < props.now - SECOND && (
-              <Button small onClick={() => props.onSeek(gap.until + 40)}>{t('line.after')}</Button>
+              <Button small onClick={() => props.onSeek(gap.until + 40)}>
+                {t('line.after')}
+              </Button>
             )}
           </li>
         ))}

@@ -28,8 +28,12 @@ export function Transport(props: {
       <Shown now={props.now} />
       {can && (
         <div class="row nowrap tight">
-          <Button bare kind="quiet" icon="back10" onClick={() => props.onSkip(-10 * SECOND)}>{t('play.back10')}</Button>
-          <Button bare kind="quiet" icon="frameBack" onClick={() => playback.step(-1)}>{t('play.frameback')}</Button>
+          <Button bare kind="quiet" icon="back10" onClick={() => props.onSkip(-10 * SECOND)}>
+            {t('play.back10')}
+          </Button>
+          <Button bare kind="quiet" icon="frameBack" onClick={() => playback.step(-1)}>
+            {t('play.frameback')}
+          </Button>
           <Button bare kind="main" icon={playing ? 'pause' : 'play'} class="large" onClick={() => playback.toggle()}>
             {t(playing ? 'play.pause' : 'play.play')}
           </Button>
@@ -49,13 +53,21 @@ export function Transport(props: {
             value={String(playback.rate)}
             onChange={event => playback.setRate(Number(event.currentTarget.value))}
           >
-            {!RATES.includes(playback.rate as 1) && <option value={String(playback.rate)}>{playback.rate}×</option>}
-            {RATES.map(rate => <option key={rate} value={String(rate)}>{rate}×</option>)}
+            {!RATES.includes(playback.rate as 1) && (
+              <option value={String(playback.rate)}>{String(playback.rate).replace('-', '−')}×</option>
+            )}
+            {RATES.map(rate => (
+              <option key={rate} value={String(rate)}>
+                {rate}×
+              </option>
+            ))}
           </select>
           {backwards && <span class="quiet">{t('play.reverse')}</span>}
         </label>
       )}
-      <Button icon="live" aria-pressed={mode === 'live'} class="live-button" onClick={props.onLive}>{t('play.live')}</Button>
+      <Button icon="live" aria-pressed={mode === 'live'} class="live-button" onClick={props.onLive}>
+        {t('play.live')}
+      </Button>
       <span class="push" />
       {props.children}
     </div>
@@ -71,7 +83,15 @@ function Shown({ now }: { now: number }) {
   return (
     <time class={mode === 'live' ? 'shown live' : 'shown'} dateTime={new Date(time).toISOString()}>
       <span class="shown-day">
-        {mode === 'live' ? <><i class="dot" aria-hidden="true" /> {t('play.islive')}</> : today ? `${t('calendar.today')}, ${day(time)}` : day(time)}
+        {mode === 'live' ? (
+          <>
+            <i class="dot" aria-hidden="true" /> {t('play.islive')}
+          </>
+        ) : today ? (
+          `${t('calendar.today')}, ${day(time)}`
+        ) : (
+          day(time)
+        )}
       </span>
       <span class="shown-clock">{clock(time)}</span>
     </time>
@@ -91,15 +111,25 @@ export function Marks({ onMark, onSave }: { onMark: (which: 'markIn' | 'markOut'
           : ''
   return (
     <div class="row marks-tools">
-      <span class="quiet figures" role="status">{said}</span>
+      <span class="quiet figures" role="status">
+        {said}
+      </span>
       <div class="group">
-        <Button icon="markIn" bare aria-keyshortcuts="i" onClick={() => onMark('markIn')}>{t('mark.in')}</Button>
-        <Button icon="markOut" bare aria-keyshortcuts="o" onClick={() => onMark('markOut')}>{t('mark.out')}</Button>
+        <Button icon="markIn" bare aria-keyshortcuts="i" onClick={() => onMark('markIn')}>
+          {t('mark.in')}
+        </Button>
+        <Button icon="markOut" bare aria-keyshortcuts="o" onClick={() => onMark('markOut')}>
+          {t('mark.out')}
+        </Button>
         {some && (
-          <Button icon="close" bare onClick={() => view.set({ markIn: undefined, markOut: undefined })}>{t('mark.clear')}</Button>
+          <Button icon="close" bare onClick={() => view.set({ markIn: undefined, markOut: undefined })}>
+            {t('mark.clear')}
+          </Button>
         )}
       </div>
-      <Button aria-haspopup="dialog" onClick={onSave}><Icon name="save" size={18} /> {t('export.open')}</Button>
+      <Button aria-haspopup="dialog" onClick={onSave}>
+        <Icon name="save" size={18} /> {t('export.open')}
+      </Button>
     </div>
   )
 }

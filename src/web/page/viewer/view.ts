@@ -1,8 +1,9 @@
 /**
- * What a person looks at: cameras, live or a time, stretch of the timeline, marks. Kept while he logs in again after a lock, and
- * dropped when somebody else comes in.
+ * What a person looks at: cameras, live or a time, stretch of the timeline, marks. Kept while he logs in again after a
+ * lock, and dropped when somebody else comes in.
  *
- * What does not belong: pictures; those live and die with the components that show them. Invariant: nothing of it is stored.
+ * What does not belong: pictures; those live and die with the components that show them. Invariant: nothing of it is
+ * stored.
  */
 
 import { Store } from '../lib/store.js'

@@ -97,7 +97,13 @@ export function Wall({ onOpen }: { onOpen: (cameras: readonly string[], at?: num
       <ul
         ref={list}
         class="tiles"
-        style={{ '--columns': wide, '--widest': wide === 1 && room.width < 2 * NARROWEST ? 'none' : `${Math.floor(wide * (Math.max(NARROWEST, fitting) + GAP) + GAP)}px` }}
+        style={{
+          '--columns': wide,
+          '--widest':
+            wide === 1 && room.width < 2 * NARROWEST
+              ? 'none'
+              : `${Math.floor(wide * (Math.max(NARROWEST, fitting) + GAP) + GAP)}px`,
+        }}
         aria-label={t('wall.count', { n: cameras.length })}
       >
         {cameras.map(camera => (
@@ -123,11 +129,17 @@ export function Wall({ onOpen }: { onOpen: (cameras: readonly string[], at?: num
       <section class="wall-bar" aria-label={t('wall.lookback')}>
         {ticked.length > 0 ? (
           <span class="row">
-            <Button kind="main" icon="wall" onClick={() => onOpen(ticked)}>{t('wall.together', { n: ticked.length })}</Button>
-            <Button kind="quiet" icon="close" bare onClick={() => view.set({ ticked: [] })}>{t('wall.untick')}</Button>
+            <Button kind="main" icon="wall" onClick={() => onOpen(ticked)}>
+              {t('wall.together', { n: ticked.length })}
+            </Button>
+            <Button kind="quiet" icon="close" bare onClick={() => view.set({ ticked: [] })}>
+              {t('wall.untick')}
+            </Button>
           </span>
         ) : (
-          <span class="quiet row nowrap wide-only"><Icon name="clock" size={18} /> {t('wall.lookback')}</span>
+          <span class="quiet row nowrap wide-only">
+            <Icon name="clock" size={18} /> {t('wall.lookback')}
+          </span>
         )}
         {playable.length > 0 && (
           <Jump now={Math.max(ahead, now)} onTime={at => onOpen(meant(), at)} onLive={() => onOpen(meant())} />
@@ -158,7 +170,10 @@ function move(event: KeyboardEvent, list: HTMLElement | null): boolean {
     return tiles.length > 0
   }
   const first = tiles[0]!.getBoundingClientRect().top
-  const wide = Math.max(1, tiles.findIndex(tile => tile.getBoundingClientRect().top > first + 4))
+  const wide = Math.max(
+    1,
+    tiles.findIndex(tile => tile.getBoundingClientRect().top > first + 4),
+  )
   const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide }
   tiles[at + (steps[event.key] ?? 0)]?.focus()
   return true

@@ -86,10 +86,16 @@ export const common = {
   'keys.select': ['Kachel für gemeinsame Wiedergabe merken', 'mark the tile for joint playback'],
   'keys.jump': ['Zeit eingeben', 'type a time'],
   'keys.space': ['Wiedergabe oder Pause', 'play or pause'],
-  'keys.jkl': ['rückwärts, Halt, vorwärts; mehrfach drücken wird schneller', 'backwards, stop, forwards; press again for more speed'],
+  'keys.jkl': [
+    'rückwärts, Halt, vorwärts; mehrfach drücken wird schneller',
+    'backwards, stop, forwards; press again for more speed',
+  ],
   'keys.frames': ['ein Bild zurück oder vor', 'one frame back or forth'],
   'keys.arrows': ['10 s zurück oder vor; mit Umschalt 1 min', '10 s back or forth; with Shift 1 min'],
-  'keys.homeend': ['Anfang des sichtbaren Abschnitts, zum Livebild', 'start of the visible stretch, to the live picture'],
+  'keys.homeend': [
+    'Anfang des sichtbaren Abschnitts, zum Livebild',
+    'start of the visible stretch, to the live picture',
+  ],
   'keys.marks': ['Anfang und Ende markieren', 'mark start and end'],
   'keys.clear': ['Markierung löschen', 'clear the marks'],
   'keys.export': ['Markierten Abschnitt speichern', 'save the marked span'],

@@ -8,7 +8,10 @@ export const custody = {
   'proposals.none': ['Nichts wartet auf Unterschrift', 'Nothing waits for a signature'],
   'proposals.none.text': ['Neue Vorschläge erscheinen hier von selbst.', 'New proposals appear here by themselves.'],
   'proposals.have': ['{have} von {need} Unterschriften', '{have} of {need} signatures'],
-  'proposals.missing': ['{n} Unterschrift fehlt|{n} Unterschriften fehlen', '{n} signature missing|{n} signatures missing'],
+  'proposals.missing': [
+    '{n} Unterschrift fehlt|{n} Unterschriften fehlen',
+    '{n} signature missing|{n} signatures missing',
+  ],
   'proposals.by': ['Unterschrieben von', 'Signed by'],
   'proposals.who': ['Wer entscheidet', 'Who decides'],
   'proposals.ends': ['Vorschlag gilt bis', 'Proposal ends'],
@@ -16,7 +19,10 @@ export const custody = {
   'proposals.signed': ['Sie haben unterschrieben', 'You have signed'],
   'proposals.maynot': ['Ihre Unterschrift zählt hier nicht', 'Your signature does not count here'],
   'proposals.submit': ['Einreichen', 'Submit'],
-  'proposals.submit.text': ['Alle Unterschriften sind da; das Einreichen ist noch offen.', 'All signatures are there; it still has to be submitted.'],
+  'proposals.submit.text': [
+    'Alle Unterschriften sind da; das Einreichen ist noch offen.',
+    'All signatures are there; it still has to be submitted.',
+  ],
   'proposals.sure': ['Unterschreiben', 'Sign'],
   'proposals.sure.text': [
     'Die Unterschrift lässt sich nicht zurücknehmen; widerrufen kann danach jeder einzelne Sitz.',
@@ -122,13 +128,22 @@ export const custody = {
   'grants.cameras.all': ['Alle Kameras, auch künftige', 'All cameras, later ones too'],
   'grants.cameras.some': ['Nur diese', 'Only these'],
   'grants.cameras.missing': ['Mindestens eine Kamera wählen', 'Choose at least one camera'],
-  'grants.time.bad': ['Das Ende muss in der Zukunft und nach dem Anfang liegen', 'The end must lie in the future and after the start'],
+  'grants.time.bad': [
+    'Das Ende muss in der Zukunft und nach dem Anfang liegen',
+    'The end must lie in the future and after the start',
+  ],
   'grants.weekly': ['Nur zu bestimmten Wochenzeiten', 'Only at certain weekly hours'],
   'grants.weekly.days': ['Tage', 'Days'],
   'grants.weekly.from': ['ab', 'from'],
   'grants.weekly.until': ['bis', 'until'],
-  'grants.weekly.bad': ['Mindestens ein Tag, und Anfang und Ende verschieden', 'At least one day, and start and end must differ'],
-  'grants.weekly.night': ['Das Ende liegt vor dem Anfang: Die Zeit reicht in den nächsten Tag.', 'The end lies before the start: it reaches into the next day.'],
+  'grants.weekly.bad': [
+    'Mindestens ein Tag, und Anfang und Ende verschieden',
+    'At least one day, and start and end must differ',
+  ],
+  'grants.weekly.night': [
+    'Das Ende liegt vor dem Anfang: Die Zeit reicht in den nächsten Tag.',
+    'The end lies before the start: it reaches into the next day.',
+  ],
   'grants.compare': [
     'Die Freigabe gilt dem Schlüssel mit diesen zehn Wörtern. Stimmen sie mit denen der Person überein?',
     'The grant is for the key with these ten words. Are they those of the person?',

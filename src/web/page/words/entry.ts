@@ -20,7 +20,10 @@ export const entry = {
     'This browser does not know that name. Here only the printed code helps (“New device”).',
   ],
   'login.missing': ['Bitte ausfüllen', 'Please fill in'],
-  'login.working': ['Schlüssel wird geöffnet … das dauert einige Sekunden', 'Opening the key … this takes a few seconds'],
+  'login.working': [
+    'Schlüssel wird geöffnet … das dauert einige Sekunden',
+    'Opening the key … this takes a few seconds',
+  ],
   'login.starting': ['Peri startet …', 'Peri is starting …'],
   'login.failed': ['Die Seite konnte nicht starten', 'The page could not start'],
   'login.certificate': [
@@ -34,8 +37,14 @@ export const entry = {
     'Somebody sent a copy of a request of this session. Keys and pictures are wiped here; nothing else happened. Please log in again and tell your administrator; there is an entry in the ledger.',
   ],
   'ended.title': ['Die Sitzung ist zu Ende', 'The session has ended'],
-  'ended.text': ['Schlüssel und Bilder sind in diesem Browser gelöscht.', 'Keys and pictures are wiped in this browser.'],
-  'return.text': ['Nach der Anmeldung geht es an derselben Stelle weiter.', 'After logging in you go on where you were.'],
+  'ended.text': [
+    'Schlüssel und Bilder sind in diesem Browser gelöscht.',
+    'Keys and pictures are wiped in this browser.',
+  ],
+  'return.text': [
+    'Nach der Anmeldung geht es an derselben Stelle weiter.',
+    'After logging in you go on where you were.',
+  ],
 
   'recover.title': ['Neues Gerät oder Passwort verloren', 'New device or lost password'],
   'recover.text': [
@@ -48,7 +57,10 @@ export const entry = {
 
   'password.new': ['Neues Passwort', 'New password'],
   'password.twice': ['Neues Passwort wiederholen', 'Repeat the new password'],
-  'password.hint': ['Am besten vier oder mehr zufällige Wörter; mindestens 12 Zeichen.', 'Best: four or more random words; at least 12 characters.'],
+  'password.hint': [
+    'Am besten vier oder mehr zufällige Wörter; mindestens 12 Zeichen.',
+    'Best: four or more random words; at least 12 characters.',
+  ],
   'password.differ': ['Die beiden Passwörter sind verschieden', 'The two passwords differ'],
   'password.short': ['Noch {n} Zeichen bis zur Mindestlänge', '{n} more characters to the minimum'],
   'password.0': ['Stärke: zu schwach', 'Strength: too weak'],
@@ -106,7 +118,10 @@ export const entry = {
     'Whoever has this sheet and the login name has the key. Do not photograph, do not send.',
   ],
   'sheet.kept': ['Das Blatt ist gedruckt oder abgeschrieben', 'The sheet is printed or copied'],
-  'sheet.check': ['Zur Kontrolle: die letzten vier Zeichen des Codes', 'To check: the last four characters of the code'],
+  'sheet.check': [
+    'Zur Kontrolle: die letzten vier Zeichen des Codes',
+    'To check: the last four characters of the code',
+  ],
   'sheet.check.wrong': ['Diese Zeichen stehen nicht am Ende des Codes', 'The code does not end with these characters'],
   'sheet.go': ['Weiter', 'Continue'],
   'sheet.new.text': [

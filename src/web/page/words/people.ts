@@ -83,7 +83,10 @@ export const people = {
     'At once and for good: nothing recorded from now on opens with this key.',
   ],
   'revoke.reason': ['Grund', 'Reason'],
-  'revoke.reason.hint': ['Steht im Verzeichnis, ohne Personenbezug formulieren.', 'Goes into the roster; leave personal data out.'],
+  'revoke.reason.hint': [
+    'Steht im Verzeichnis, ohne Personenbezug formulieren.',
+    'Goes into the roster; leave personal data out.',
+  ],
   'revoke.reason.missing': ['Bitte den Grund angeben', 'Please give the reason'],
   'revoke.done': ['Widerrufen', 'Revoked'],
 

@@ -23,7 +23,10 @@ export const viewer = {
   'tile.lapsed': ['Keine Freigabe für jetzt', 'No grant for now'],
   'tile.erased': ['Gelöscht', 'Erased'],
   'tile.unsupported': ['Dieser Browser kann {codec} nicht zeigen', 'This browser cannot show {codec}'],
-  'tile.unsupported.help': ['Bitte Chrome, Edge, Firefox oder Safari in aktueller Fassung nehmen.', 'Please use a current Chrome, Edge, Firefox or Safari.'],
+  'tile.unsupported.help': [
+    'Bitte Chrome, Edge, Firefox oder Safari in aktueller Fassung nehmen.',
+    'Please use a current Chrome, Edge, Firefox or Safari.',
+  ],
   'tile.skipped': ['Verbindung zu langsam, {size} ausgelassen', 'Connection too slow, {size} left out'],
   'tile.behind': ['{span} hinter live', '{span} behind live'],
   'tile.rec': ['Aufnahme läuft', 'Recording'],
@@ -76,7 +79,10 @@ export const viewer = {
   'jump.preview': ['→ {at}', '→ {at}'],
   'jump.live': ['→ Livebild', '→ live picture'],
   'jump.future': ['Das liegt in der Zukunft', 'That lies in the future'],
-  'jump.skipped': ['Diese Uhrzeit gab es nicht: Die Uhr wurde vorgestellt', 'That time did not exist: clocks were set on'],
+  'jump.skipped': [
+    'Diese Uhrzeit gab es nicht: Die Uhr wurde vorgestellt',
+    'That time did not exist: clocks were set on',
+  ],
   'jump.twice': ['Diese Uhrzeit gab es zweimal:', 'That time existed twice:'],
   'jump.unreadable': [
     'Nicht verstanden. Beispiele: 02:13, 2:13:05, gestern 22:00, Mo 7:30, 24.11. 02:13, -10m',
@@ -105,7 +111,10 @@ export const viewer = {
   'line.erased': ['Gelöscht', 'Erased'],
   'line.unknown': ['Noch nicht geladen', 'Not loaded yet'],
   'line.now': ['jetzt', 'now'],
-  'line.gaps': ['{n} Lücke in diesem Ausschnitt|{n} Lücken in diesem Ausschnitt', '{n} gap in this stretch|{n} gaps in this stretch'],
+  'line.gaps': [
+    '{n} Lücke in diesem Ausschnitt|{n} Lücken in diesem Ausschnitt',
+    '{n} gap in this stretch|{n} gaps in this stretch',
+  ],
   'line.nogaps': ['Keine Lücken in diesem Ausschnitt', 'No gaps in this stretch'],
   'line.gap': ['{from} bis {until} ({length})', '{from} to {until} ({length})'],
   'line.after': ['Dahinter zeigen', 'Show what follows'],
@@ -139,6 +148,9 @@ export const viewer = {
     'The file lies unencrypted among your downloads. From now on only whoever has it protects it.',
   ],
   'export.again': ['Datei noch einmal speichern', 'Save the file again'],
-  'export.noright': ['Speichern ist für keine dieser Kameras freigegeben', 'Saving is granted for none of these cameras'],
+  'export.noright': [
+    'Speichern ist für keine dieser Kameras freigegeben',
+    'Saving is granted for none of these cameras',
+  ],
   'export.cancelled': ['Abgebrochen; es wurde nichts gespeichert.', 'Cancelled; nothing was saved.'],
 } as const
