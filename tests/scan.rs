@@ -355,7 +355,9 @@ fn schemathesis_finds_every_route_as_described_whatever_it_sends() {
     assert_eq!(report["failures"], serde_json::json!([]), "{said}");
     assert_eq!(report["errors"], serde_json::json!([]), "{said}");
     assert_eq!(report["complete"], true, "{said}");
-    assert_eq!(report["operations"]["tested"], ROUTES.len(), "{}", report["operations"]);
+    // All but the description itself, which it fetched to begin with.
+    let tested = ROUTES.len() - 1;
+    assert_eq!(report["operations"]["tested"], tested, "{}", report["operations"]);
     let cases = &report["test_cases"];
     assert!(cases["generated"].as_u64().unwrap() > 500, "{cases}");
     assert_eq!(cases["with_failures"], 0, "{cases}");
@@ -380,7 +382,7 @@ fn schemathesis_finds_every_route_as_described_whatever_it_sends() {
     }
     for verb in ["TRACE", "PUT", "PATCH", "OPTIONS", "DELETE"] {
         let refused = answers.get(&(verb.to_owned(), 405)).copied().unwrap_or_default();
-        assert!(refused >= ROUTES.len(), "{verb}: {answers:?}");
+        assert!(refused >= tested, "{verb}: {answers:?}");
     }
     let of_portal = ["the request carries no proof; log in", "the proof is not base64url", "the proof cannot be read"]
         .map(str::to_owned);

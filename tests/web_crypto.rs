@@ -314,6 +314,32 @@ fn typescript_gives_and_refuses_the_same_in_chromium_under_the_policy_of_the_pag
 }
 
 #[test]
+fn the_parts_of_the_page_that_need_no_browser_do_what_their_cases_say() {
+    prepared();
+    let said = must("node", &["--test", "--test-reporter=tap", "test/units.mjs"]);
+    let passed = said.lines().find_map(|line| line.strip_prefix("# pass ")).unwrap();
+    assert!(passed.trim().parse::<usize>().unwrap() >= 15, "{said}");
+}
+
+#[test]
+fn the_page_is_built_to_the_same_bytes_wherever_it_is_built() {
+    prepared();
+    let built = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()].map(|dir| {
+        must("node", &["build.mjs", "--page", dir.path().to_str().unwrap()]);
+        let paths = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let named = paths.map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(path).unwrap()));
+        named.collect::<BTreeSet<_>>()
+    });
+    assert_eq!(built[0].len(), 6, "six files make the page");
+    assert!(built[0] == built[1]);
+    let text = built[0].iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect::<String>();
+    assert!(
+        !text.contains("sourceMappingURL") && !text.contains(env!("CARGO_MANIFEST_DIR")),
+        "nothing of this machine"
+    );
+}
+
+#[test]
 fn every_package_is_pinned_by_version_and_hash_under_a_licence_that_the_readme_names() {
     let lock = read(&web().join("package-lock.json"));
     let readme = std::fs::read_to_string(web().join("README.md")).unwrap();

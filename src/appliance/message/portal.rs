@@ -43,7 +43,7 @@ pub enum PortalToScribe {
         id: u64,
         /// The frame.
         #[n(1)]
-        ask: Ask,
+        ask: Box<Ask>,
         /// Where the client comes from, as far as portal knows; `None` for the socket of this machine.
         #[n(2)]
         source: Option<Source>,

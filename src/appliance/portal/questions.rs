@@ -114,6 +114,7 @@ impl Questions {
 
     /// A client's frame.
     pub(super) fn ask(self: &Arc<Self>, ask: Ask, source: Option<Source>) -> Result<Question, Problem> {
+        let ask = Box::new(ask);
         self.put(|id| PortalToScribe::Ask { id, ask, source })
     }
 

@@ -85,10 +85,12 @@ impl Sealed {
     fn fragments(&mut self, end: u64) -> io::Result<Option<Piece>> {
         let Some((first, _)) = self.header(self.at, end)? else { return Ok(None) };
         let behind = SystemClock.utc().saturating_since(first.start);
-        if self.present && behind > BEHIND_MAX && first.kind == FragmentKind::Media {
-            if let Some(skipped) = self.skip(end)? {
-                return Ok(Some(Piece::Skipped(skipped)));
-            }
+        if self.present
+            && behind > BEHIND_MAX
+            && first.kind == FragmentKind::Media
+            && let Some(skipped) = self.skip(end)?
+        {
+            return Ok(Some(Piece::Skipped(skipped)));
         }
         let from = self.at;
         while let Some((_, next)) = self.header(self.at, end)? {

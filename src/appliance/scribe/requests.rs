@@ -50,7 +50,7 @@ impl Scribe {
         for _ in 0..MESSAGES_PER_TURN {
             let Some((message, _)) = link::next_of(&mut self.portal) else { return };
             match message {
-                PortalToScribe::Ask { id, ask, source } => self.on_ask(id, ask, source.map(Source::address)),
+                PortalToScribe::Ask { id, ask, source } => self.on_ask(id, *ask, source.map(Source::address)),
                 PortalToScribe::Left { id } => self.followers.retain(|follower| follower.portal_id != id),
                 PortalToScribe::Certificates { id } => self.show_certificates(id),
                 PortalToScribe::SignHandshake { id, transcript } => {

@@ -390,7 +390,7 @@ fn messages() -> Vec<Vec<u8>> {
         cbor(6, &msg::RecorderToScribe::Progress(progress)),
         cbor(6, &msg::RecorderToScribe::Lost { since: AT, until: AT, cause: "no answer".into() }),
         cbor(7, &msg::ScribeToRecorder::Room),
-        cbor(8, &msg::PortalToScribe::Ask { id: 1, ask: Ask::Nonce, source: None }),
+        cbor(8, &msg::PortalToScribe::Ask { id: 1, ask: Box::new(Ask::Nonce), source: None }),
         cbor(8, &msg::PortalToScribe::SignHandshake { id: 2, transcript: vec![1; 48].into() }),
         cbor(10, &peri_appliance::live::Said::Stop { stream: 1 }),
         cbor(10, &peri_appliance::live::Said::Start { stream: 2, frame: vec![0x80].into() }),
