@@ -28,6 +28,7 @@ use anyhow::Context as _;
 pub use http::POLICY;
 use peri_sandbox::channel::Channel;
 use questions::Questions;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -44,10 +45,16 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     desk.set_nonblocking(true)?;
     let page = fds.next().map(TcpListener::from);
     let questions = Arc::new(Questions::new(control.reporter()?));
-    let crypto = tls::provider()?;
-    // The library's generator looks at what the kernel can do when it is used for the first time.
-    crypto.secure_random.fill(&mut [0; 32]).map_err(|_| anyhow::anyhow!("the kernel gives no randomness"))?;
-    let page = page.map(|listener| http::prepare(listener, names, crypto, questions.clone()));
+    // Without methods that may be used this year there is no page; the command line's door is another matter.
+    let crypto = page.is_some().then(tls::provider).transpose().unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "portal cannot serve the page: {error:#}");
+        None
+    });
+    if let Some(crypto) = &crypto {
+        // The library's generator looks at what the kernel can do when it is used for the first time.
+        crypto.secure_random.fill(&mut [0; 32]).map_err(|_| anyhow::anyhow!("the kernel gives no randomness"))?;
+    }
+    let page = page.zip(crypto).map(|(listener, crypto)| http::prepare(listener, names, crypto, questions.clone()));
     let landlock_abi = boot::confine(peri_sandbox::seccomp::Role::Portal, &walls::portal(), need_landlock)?;
     control.report(&Report::Ready { landlock_abi })?;
     let (end, ended) = tokio::sync::oneshot::channel();

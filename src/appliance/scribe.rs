@@ -172,7 +172,9 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     let inbox = house::Inbox::open(&dir);
     let entrance = door::Entrance::start(hashes)?;
     let clock = SystemClock;
-    let tls = (!start.names.is_empty()).then(|| tls::Tls::open(&dir, &start.names, clock.utc())).transpose()?;
+    let tls = (!start.names.is_empty()).then(|| tls::Tls::open(&dir, &start.names, clock.utc())).transpose();
+    // Recording does not wait for a page.
+    let (tls, no_page) = tls.map_or_else(|error| (None, Some(error)), |tls| (tls, None));
     let poller = Poller::new()?;
     poller.add(&control, CONTROL, Interest::Read)?;
     poller.add(&entrance, HASHES, Interest::Read)?;
@@ -220,6 +222,9 @@ pub(crate) fn run(mut control: Control) -> anyhow::Result<()> {
     scribe.after_opening(&opened);
     if let Some(why) = unread {
         scribe.alarm(EntryType::StoreGap, None, &why);
+    }
+    if let Some(error) = no_page {
+        scribe.alarm(EntryType::StoreGap, None, &format!("there is no page: {error:#}; mend it and restart"));
     }
     control.report(&Report::Ready { landlock_abi })?;
     scribe.serve(&mut control)

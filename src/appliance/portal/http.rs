@@ -22,6 +22,7 @@ use actix_web::web::{self, Bytes, Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, guard};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::{Either, ready};
 use peri_access::proof::Proof;
 use peri_access::wire::{Ask, CHUNK_MAX, Conflict, FetchBody, Method, Problem, Request, decode_strict};
 use peri_domain::limits::{self, PORTAL_FRAME_IN_MAX};
@@ -75,18 +76,9 @@ pub(super) fn prepare(
     let server = HttpServer::new(move || {
         let mut app = App::new()
             .app_data(state.clone())
-            .wrap_fn(|request, service| {
-                let refused = misdirected(request.request());
-                let answered = refused.is_none().then(|| service.call(request));
-                async move {
-                    match (answered, refused) {
-                        (Some(answered), _) => answered.await,
-                        (None, refused) => {
-                            let problem = problem_of(&refused.unwrap_or_else(away), false);
-                            Err(actix_web::error::InternalError::from_response("", problem).into())
-                        }
-                    }
-                }
+            .wrap_fn(|request, service| match misdirected(request.request()) {
+                None => Either::Left(service.call(request)),
+                Some(problem) => Either::Right(ready(Ok(request.into_response(problem_of(&problem, false))))),
             })
             .wrap(headers())
             .default_service(web::to(not_found));

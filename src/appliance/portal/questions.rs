@@ -5,7 +5,7 @@
 
 use crate::boot::Reporter;
 use crate::message::{Peer, PortalToScribe, Report, ScribeToPortal, Source};
-use peri_access::wire::{Ask, Problem, decode_strict};
+use peri_access::wire::{Ask, Method, Problem, decode_strict};
 use peri_domain::limits;
 use peri_sandbox::channel::Channel;
 use std::collections::HashMap;
@@ -115,7 +115,11 @@ impl Questions {
     /// A client's frame.
     pub(super) fn ask(self: &Arc<Self>, ask: Ask, source: Option<Source>) -> Result<Question, Problem> {
         let ask = Box::new(ask);
-        self.put(|id| PortalToScribe::Ask { id, ask, source })
+        let follows = matches!(&*ask, Ask::Request(request) if request.method == Method::Fetch);
+        let mut question = self.put(|id| PortalToScribe::Ask { id, ask, source })?;
+        // Until the answer says otherwise: whoever goes away before it must not be counted on.
+        question.follows = follows;
+        Ok(question)
     }
 
     /// Any question.

@@ -13,14 +13,15 @@ use peri_access::house::{
     ProposalsPage, ProposeBody,
 };
 use peri_access::wire::{CameraHealth, Health, Problem};
-use peri_domain::{Action, CameraId, Right, Rights, Role, UtcNanos};
+use peri_domain::limits::PROPOSAL_OPEN_MAX;
+use peri_domain::{Action, CameraId, Fingerprint, Hash, Right, Rights, Role, UtcNanos};
 use peri_ledger::EntryType;
 use peri_roster::body::{Cameras, Trust};
 use peri_roster::{Camera, PostState, Roster, Statement, Verified};
 use peri_sandbox::clock::Clock as _;
 use peri_sandbox::durable::{self, Dir};
 use peri_seal::canonical;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Causes of lost cameras in one answer about health; beside them stand 512 cameras of 48 bytes and 50 alarms of 400.
 const HEALTH_CAUSES: usize = 16 * 1024;
@@ -37,60 +38,78 @@ const WAITING: &str = "proposals";
 const WAITING_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = ANSWER_MAX - 1024;
 
-/// Statements that wait for signatures, oldest first.
+/// Of these with a signature of one key: nobody fills the inbox alone.
+const WAITING_OF_ONE: usize = 16;
+
+/// Statements that wait for signatures, oldest first, and which of the roster's were looked at.
 #[derive(Default)]
-pub(super) struct Inbox(Vec<Statement>);
+pub(super) struct Inbox {
+    waiting: Vec<Statement>,
+    accepted: HashSet<Hash>,
+    looked_at: usize,
+}
 
 impl Inbox {
     /// From the file; what cannot be read is left out, because whoever proposed it can do so again.
     pub(super) fn open(dir: &Dir) -> Self {
         let bytes = dir.read(WAITING, 2 * WAITING_BYTES_MAX).unwrap_or_default();
         let kept = canonical::decode::<Vec<minicbor::bytes::ByteVec>>("proposals", &bytes).unwrap_or_default();
-        Self(kept.iter().filter_map(|bytes| Statement::from_bytes(bytes).ok()).collect())
+        let waiting = kept.iter().filter_map(|bytes| Statement::from_bytes(bytes).ok()).collect();
+        Self { waiting, ..Self::default() }
     }
 
-    fn save(&self, dir: &Dir) -> Result<(), Problem> {
-        let bytes = canonical::encode(&self.page().statements);
+    fn save(waiting: &[Statement], dir: &Dir) -> Result<(), Problem> {
+        let statements: Vec<minicbor::bytes::ByteVec> = waiting.iter().map(|waits| waits.to_bytes().into()).collect();
+        let bytes = canonical::encode(&statements);
         durable::write_atomic(dir, WAITING, &bytes, 0o600)
             .map_err(|error| away(&format!("the proposal could not be stored ({error}); make room and try again")))
     }
 
     fn page(&self) -> ProposalsPage {
-        ProposalsPage { statements: self.0.iter().map(|statement| statement.to_bytes().into()).collect() }
+        ProposalsPage { statements: self.waiting.iter().map(|statement| statement.to_bytes().into()).collect() }
     }
 
-    fn bytes(&self) -> usize {
-        self.0.iter().map(|statement| statement.to_bytes().len() + ITEM_OVERHEAD).sum()
+    /// Takes out what is over: too old, or in the roster. Each statement of the roster is looked at once.
+    fn sweep(&mut self, now: UtcNanos, roster: &[Vec<u8>]) {
+        if roster.len() < self.looked_at {
+            self.looked_at = 0;
+        }
+        let new = roster[self.looked_at..].iter().filter_map(|bytes| Statement::from_bytes(bytes).ok());
+        self.accepted.extend(new.map(|statement| statement.hash()));
+        self.looked_at = roster.len();
+        let accepted = &self.accepted;
+        self.waiting.retain(|waits| waits.proposal().not_after >= now && !accepted.contains(&waits.hash()));
     }
 
-    /// Takes out what is over: too old, or in the roster.
-    fn sweep(&mut self, now: UtcNanos, accepted: &[Vec<u8>]) {
-        self.0.retain(|statement| {
-            statement.proposal().not_after >= now
-                && !accepted
-                    .iter()
-                    .any(|bytes| Statement::from_bytes(bytes).is_ok_and(|a| a.hash() == statement.hash()))
-        });
-    }
-
-    /// A new one, or more signatures for one that waits; the former inbox where it does not fit.
-    fn put(&self, statement: Statement) -> Result<Self, Problem> {
-        let mut after: Vec<Statement> = self.0.clone();
+    /// What waits afterwards: a new one more, or more signatures for one that waits; `None` where nothing is new.
+    fn with(&self, statement: Statement, by: Fingerprint) -> Result<Option<Vec<Statement>>, Problem> {
+        let crowded =
+            |detail: &str| Err(Problem::new(429, "too_many_proposals", "Too many proposals", detail).retry_after(3600));
+        let mut after = self.waiting.clone();
         let hash = statement.hash();
-        match after.iter_mut().find(|waiting| waiting.hash() == hash) {
-            Some(waiting) => {
-                let merged = waiting.clone().merge(&statement);
-                *waiting =
+        match after.iter_mut().find(|waits| waits.hash() == hash) {
+            Some(waits) => {
+                let merged = waits.clone().merge(&statement);
+                let merged =
                     merged.map_err(|error| Problem::new(400, "malformed", "Not a statement", error.to_string()))?;
+                if merged == *waits {
+                    return Ok(None);
+                }
+                *waits = merged;
             }
-            None => after.push(statement),
+            None => {
+                let own = |waits: &&Statement| waits.signers().any(|signer| signer == by);
+                if after.iter().filter(own).count() >= WAITING_OF_ONE {
+                    return crowded("too many of your proposals wait for signatures; let some of them end first");
+                }
+                after.push(statement);
+            }
         }
-        let after = Self(after);
-        if after.0.len() > WAITING_MAX || after.bytes() > WAITING_BYTES_MAX {
-            let detail = "too many proposals wait for signatures; sign or let some of them end, then propose again";
-            return Err(Problem::new(429, "too_many_proposals", "Too many proposals", detail).retry_after(3600));
+        let bytes = after.iter().map(|waits| waits.to_bytes().len() + ITEM_OVERHEAD).sum::<usize>();
+        if after.len() > WAITING_MAX || bytes > WAITING_BYTES_MAX {
+            return crowded("too many proposals wait for signatures; sign or let some of them end, then propose again");
         }
-        Ok(after)
+        Ok(Some(after))
     }
 }
 
@@ -197,15 +216,16 @@ impl Scribe {
             let detail = "it must carry your own signature, and every signature on it must be one of a key in office";
             return Err(Problem::new(400, "not_signed", "The statement is not signed by you", detail));
         }
-        if statement.proposal().not_after < now {
-            let detail = "the proposal has ended; make it anew";
-            return Err(Problem::new(400, "ended", "The proposal has ended", detail));
+        let not_after = statement.proposal().not_after;
+        if not_after < now || not_after.saturating_since(now) > PROPOSAL_OPEN_MAX {
+            let detail = "a proposal is open until a moment that is to come, at most 30 days ahead; make it anew";
+            return Err(Problem::new(400, "ended", "The proposal is not open", detail));
         }
         self.inbox.sweep(now, &self.statements);
         let text = format!("{}: {}", statement.hash(), statement.describe());
-        let after = self.inbox.put(statement)?;
-        after.save(&self.dir)?;
-        self.inbox = after;
+        let Some(waiting) = self.inbox.with(statement, by)? else { return Ok(encode(&())) };
+        Inbox::save(&waiting, &self.dir)?;
+        self.inbox.waiting = waiting;
         self.enter_about(EntryType::ProposalSigned, pseudonym(by), clean(&text, Event::TEXT_MAX));
         Ok(encode(&()))
     }
