@@ -157,7 +157,7 @@ fn every_running_role_has_bounds_that_it_cannot_raise() {
     let roles = [
         ("keeper", 4_096, 1024 * MIB, 16 * MIB),
         ("scribe", 4_096, 2048 * MIB, 64 * MIB),
-        ("portal", 512, 512 * MIB, MIB),
+        ("portal", 8_192, 2048 * MIB, MIB),
         ("recorder", 32, 64 * MIB, MIB),
         ("postgres", 1_024, 1024 * MIB, MIB),
     ];
