@@ -6,7 +6,7 @@
 //! ```
 //! The proof is the ticket: it stands in the first message, is fresh, and works once. Two seconds of a slow connection are
 //! buffered; whoever falls further behind is shown the present again, from a key picture on. What does not belong: decisions;
-//! opening. Invariants: a socket on which no stream was granted for ten seconds ends; a session's end closes its streams,
+//! opening. Invariants: a socket that says nothing for ten seconds at its start ends; a session's end closes its streams,
 //! because scribe says so.
 
 use super::http::{State, problem_of, source};
@@ -19,14 +19,11 @@ use actix_ws::{AggregatedMessage, Session};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use peri_access::wire::{Ask, FetchBody, Method, Problem, Reply, decode_strict};
-use peri_domain::limits::PORTAL_FRAME_OUT_MAX;
-use peri_sandbox::clock::{Clock as _, SystemClock};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 /// Sockets at once: each page has one.
 const SOCKETS_MAX: usize = 256;
@@ -34,30 +31,23 @@ const SOCKETS_MAX: usize = 256;
 const STREAMS_MAX: usize = 64;
 /// A message: a request with body and proof.
 const MESSAGE_MAX: usize = 8 * 1024;
-/// A stream must have been granted within this time.
+/// The first message must come within this time.
 const TICKET_MAX: Duration = Duration::from_secs(10);
-/// For a page to take a message, as for a frame at the desk; one that takes nothing for so long is gone.
-const TAKE_MAX: Duration = PORTAL_FRAME_OUT_MAX;
-/// Streams of all pages: each holds a segment's file open.
-const STREAMS_ALL_MAX: usize = 4_096;
 /// Somebody is asked whether he is still there, and is not when he has not answered before the next question.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// Open sockets, and the streams of all of them.
+/// Open sockets.
 #[derive(Default)]
-pub(super) struct Sockets {
-    open: Arc<AtomicUsize>,
-    streams: Arc<AtomicUsize>,
-}
+pub(super) struct Sockets(Arc<AtomicUsize>);
 
-/// One of those that there may be.
+/// One of the sockets that there may be.
 struct Place(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(of: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let place = Self(of.clone());
+impl Sockets {
+    fn take(&self) -> Option<Place> {
+        let place = Place(self.0.clone());
         // Counted first; a place that is too many is given back by its drop.
-        (of.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+        (self.0.fetch_add(1, Ordering::AcqRel) < SOCKETS_MAX).then_some(place)
     }
 }
 
@@ -107,7 +97,7 @@ pub(super) async fn open(request: HttpRequest, body: Payload, state: Data<State>
         let detail = "a socket is opened by this appliance's own page";
         return problem_of(&Problem::new(403, "other_origin", "Another page asks", detail), false);
     }
-    let Some(place) = Place::take(&state.sockets.open, SOCKETS_MAX) else {
+    let Some(place) = state.sockets.take() else {
         let detail = format!("{SOCKETS_MAX} pages are open; close some of them");
         return problem_of(&Problem::new(503, "too_many_connections", "Too many pages", detail).retry_after(10), false);
     };
@@ -133,20 +123,15 @@ async fn converse(
     from: Option<Source>,
 ) {
     let mut streams: HashMap<u32, JoinHandle<()>> = HashMap::new();
-    let granted = Arc::new(AtomicBool::new(false));
-    let opened = SystemClock.monotonic();
+    let mut started = false;
     let mut heard = true;
     loop {
-        let proven = granted.load(Ordering::Acquire);
-        let ticket = || TICKET_MAX.saturating_sub(SystemClock.monotonic().saturating_sub(opened));
-        let patience = if proven { PING_EVERY } else { ticket() };
-        let message = match timeout(patience, messages.recv()).await {
+        let patience = if started { PING_EVERY } else { TICKET_MAX };
+        let message = match tokio::time::timeout(patience, messages.recv()).await {
             Ok(Some(Ok(message))) => message,
             Ok(None | Some(Err(_))) => break,
-            // Granted while we waited for the next message.
-            Err(_) if !proven && granted.load(Ordering::Acquire) => continue,
-            Err(_) if proven && std::mem::replace(&mut heard, false) => {
-                if !matches!(timeout(TAKE_MAX, session.ping(b"")).await, Ok(Ok(()))) {
+            Err(_) if started && std::mem::replace(&mut heard, false) => {
+                if session.ping(b"").await.is_err() {
                     break;
                 }
                 continue;
@@ -157,7 +142,7 @@ async fn converse(
         let said = match message {
             AggregatedMessage::Binary(bytes) => decode_strict::<Said>(&bytes),
             AggregatedMessage::Ping(bytes) => {
-                if !matches!(timeout(TAKE_MAX, session.pong(&bytes)).await, Ok(Ok(()))) {
+                if session.pong(&bytes).await.is_err() {
                     break;
                 }
                 continue;
@@ -168,9 +153,9 @@ async fn converse(
         streams.retain(|_, stream| !stream.is_finished());
         match said {
             Ok(Said::Start { stream, frame }) if streams.len() < STREAMS_MAX && !streams.contains_key(&stream) => {
-                let (session, state, granted) = (session.clone(), state.clone(), granted.clone());
-                let task = follow(session, stream, frame.into(), state, from, granted);
-                streams.insert(stream, actix_web::rt::spawn(task));
+                started = true;
+                let (session, state) = (session.clone(), state.clone());
+                streams.insert(stream, actix_web::rt::spawn(follow(session, stream, frame.into(), state, from)));
             }
             Ok(Said::Start { stream, .. }) => {
                 let detail = format!("a page shows at most {STREAMS_MAX} cameras, each under a number of its own");
@@ -189,26 +174,12 @@ async fn converse(
     }
     streams.into_values().for_each(|stream| stream.abort());
     // Gone already, or going now.
-    let _ = timeout(TAKE_MAX, session.close(None)).await;
+    let _ = session.close(None).await;
 }
 
-async fn follow(
-    mut session: Session,
-    stream: u32,
-    frame: Vec<u8>,
-    state: Data<State>,
-    from: Option<Source>,
-    granted: Arc<AtomicBool>,
-) {
-    let Some(_place) = Place::take(&state.sockets.streams, STREAMS_ALL_MAX) else {
-        let problem =
-            Problem::new(503, "too_many_streams", "Too many streams", "too many live pictures are open at once");
-        let _ = tell(&mut session, stream, Reply::NotTaken(problem.retry_after(10))).await;
-        return;
-    };
+async fn follow(mut session: Session, stream: u32, frame: Vec<u8>, state: Data<State>, from: Option<Source>) {
     let last = match begin(&frame, &state, from).await {
         Ok((mut question, mut sealed, length)) => {
-            granted.store(true, Ordering::Release);
             if tell(&mut session, stream, Reply::Stream { length }).await.is_err() {
                 return;
             }
@@ -261,5 +232,5 @@ async fn begin(
 /// Waits while the page does not take what it was sent: what is sent stays bounded.
 async fn tell(session: &mut Session, stream: u32, reply: Reply) -> Result<(), actix_ws::Closed> {
     let told = minicbor::to_vec(Told { stream, reply }).expect("encoding into a Vec cannot fail");
-    timeout(TAKE_MAX, session.binary(told)).await.unwrap_or(Err(actix_ws::Closed))
+    session.binary(told).await
 }

@@ -19,10 +19,10 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 /// How long behind the end of its epoch a followed segment is waited for: its recorder writes what it still has of the
 /// epoch, and scribe says closed. Where either is away, the stream ends without that.
 const CLOSING: Duration = Duration::from_secs(2);
-/// A viewer who is so far behind the present is shown the last key picture there is.
+/// A viewer who has seen the present and is now so far behind it is shown the present again.
 const BEHIND_MAX: Duration = Duration::from_secs(3);
-/// Whole fragments that are sent at once: about half a second of video, so that a viewer who catches up does so quickly.
-const BATCH: usize = 256 * 1024;
+/// Whole fragments that are sent at once: about a second of video, so that a viewer who catches up does so quickly.
+const BATCH: usize = 512 * 1024;
 
 /// A reader of one segment file. Reads are of the page cache or of one disk that records all the time: waiting for them on
 /// the server's own thread costs less than handing them to another.
@@ -32,6 +32,8 @@ pub(super) struct Sealed {
     end: u64,
     follow_until: Option<UtcNanos>,
     closed: bool,
+    /// Whether the present was reached once.
+    present: bool,
 }
 
 /// What a follower gets.
@@ -46,7 +48,7 @@ pub(super) enum Piece {
 impl Sealed {
     pub(super) fn new(fd: OwnedFd, range: Range<u64>, follow_until: Option<UtcNanos>) -> Self {
         let closed = follow_until.is_none();
-        Self { file: File::from(fd), at: range.start, end: range.end, follow_until, closed }
+        Self { file: File::from(fd), at: range.start, end: range.end, follow_until, closed, present: false }
     }
 
     /// The next bytes, at most `max`; `None` at the end.
@@ -73,6 +75,7 @@ impl Sealed {
             if let Some(piece) = self.fragments(end)? {
                 return Ok(Some(piece));
             }
+            self.present = true;
             if !self.wait(question).await {
                 return Ok(None);
             }
@@ -82,7 +85,8 @@ impl Sealed {
     fn fragments(&mut self, end: u64) -> io::Result<Option<Piece>> {
         let Some((first, _)) = self.header(self.at, end)? else { return Ok(None) };
         let behind = SystemClock.utc().saturating_since(first.start);
-        if behind > BEHIND_MAX
+        if self.present
+            && behind > BEHIND_MAX
             && first.kind == FragmentKind::Media
             && let Some(skipped) = self.skip(end)?
         {
@@ -113,7 +117,7 @@ impl Sealed {
         }
         let Some(target) = target.filter(|target| *target > self.at) else { return Ok(None) };
         let skipped = target - self.at;
-        self.at = target;
+        (self.at, self.present) = (target, false);
         Ok(Some(skipped))
     }
 

@@ -95,7 +95,6 @@ export class KeyPair {
   readonly #scalar: Bytes
   readonly #signing: CryptoKey
   readonly #hpke = new Map<Provider | undefined, Promise<HpkePrivate>>()
-  #wiped = false
 
   private constructor(pub: UserPublic, seed: Bytes, scalar: Bytes, signing: CryptoKey) {
     this.public = pub
@@ -145,13 +144,11 @@ export class KeyPair {
 
   /** Both private halves; to be wrapped at once and wiped, never stored in clear. */
   secretBytes(): Bytes {
-    demand(!this.#wiped, 'bad_key', 'the private halves were wiped; open the key again')
     return concat(this.#seed, this.#scalar)
   }
 
   /** The HPKE half, for opening. */
   hpkePrivate(by?: Provider): Promise<HpkePrivate> {
-    demand(!this.#wiped, 'bad_key', 'the private halves were wiped; open the key again')
     let key = this.#hpke.get(by)
     if (!key) {
       key = privateKey(this.#seed, by)
@@ -173,7 +170,6 @@ export class KeyPair {
 
   /** Wipes the private halves that lie in this object, at lock and logout. What WebCrypto holds goes with the object. */
   wipe(): void {
-    this.#wiped = true
     this.#seed.fill(0)
     this.#scalar.fill(0)
     this.#hpke.clear()

@@ -24,11 +24,6 @@ export class Outbox {
   /** Outcomes that scribe may not know yet. */
   readonly #unsaid = new Map<bigint, Exclude<Outcome, 'answer'>>()
 
-  /** Whether half of the window is taken by outcomes that could not be said yet: they only get more. */
-  get full(): boolean {
-    return BigInt(this.#unsaid.size) * 2n >= request.WINDOW
-  }
-
   /** The next counter, and what to say with it; refuses with `channel_full`. */
   begin(): { counter: bigint; progress: request.Progress } {
     const unsaid = [...this.#unsaid].sort(([one], [other]) => (one < other ? -1 : 1))

@@ -219,8 +219,6 @@ export class Session {
     const held = this.#held
     const boot = this.#boot
     if (this.#over || !held || !boot) throw over()
-    // So many requests have failed, in a long cut of the network, that a proof cannot say it any more: a new channel knows of none.
-    if (this.#outbox.full) this.#newChannel(boot)
     const outbox = this.#outbox
     const { counter, progress } = outbox.begin()
     const channel = this.#channel

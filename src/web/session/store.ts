@@ -95,15 +95,8 @@ export class Store {
 
   /** Keeps the session of whoever is in, unless another page let somebody else in meanwhile. */
   async keepSession(name: string, session: StoredSession): Promise<void> {
-    // In one transaction: whoever leaves in between must not be brought back.
-    await this.#write(INSIDE, store => {
-      const asked = store.get('me')
-      asked.onsuccess = () => {
-        const record = asked.result as InsideRecord | undefined
-        if (record?.name === name) store.put({ ...record, session }, 'me')
-      }
-      return asked
-    })
+    const record = (await this.#read(INSIDE, store => store.get('me'))) as InsideRecord | undefined
+    if (record?.name === name) await this.#write(INSIDE, store => store.put({ ...record, session }, 'me'))
   }
 
   /** Who is in. */

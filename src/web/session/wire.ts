@@ -12,7 +12,7 @@ import { EngineError } from './errors.js'
 
 const LIST = 1 << 16
 const TEXT = 1 << 16
-const BLOB = 10 << 20
+const BLOB = 1 << 20
 
 /** A last field that may be left out, or be null in the middle of an array. */
 function optional<T>(reader: cbor.Reader, present: boolean, read: () => T): T | null {

@@ -34,7 +34,7 @@ const RIGHT_MS = 5_000
 /** No picture for so long: the house may know why. */
 const SILENT_MS = 3_000
 /** Bytes that wait to be opened; beyond it this page is too slow, and the same is done as by the portal. */
-const WAITING_MAX = 12 * 1024 * 1024
+const WAITING_MAX = 8 * 1024 * 1024
 
 /** What a live picture needs. */
 export interface Live {

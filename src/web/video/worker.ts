@@ -143,7 +143,7 @@ async function letIn(text: string, run: (held: Store) => Promise<Entered>, only 
 /** After a reload: goes back in without a password, if an opened key is here. */
 async function comeBack(): Promise<void> {
   const held = await kept()
-  let me = await held.inside().catch(() => undefined)
+  const me = await held.inside().catch(() => undefined)
   if (!me) return out()
   const { name } = me
   become({ at: 'working', text: 'coming back' })
@@ -161,12 +161,7 @@ async function comeBack(): Promise<void> {
       }
       if (said !== 'away') become({ at: 'away', since: Date.now(), name })
       await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
-      // What the failed attempt held is wiped, without a goodbye: the stored session goes on. The next one opens the key anew.
-      const failedOne = inside
-      inside = undefined
-      await failedOne?.leave(false)
-      me = await held.inside().catch(() => undefined)
-      if (!me) return out()
+      if ((await held.inside().catch(() => undefined)) === undefined) return out()
     }
   }
 }
@@ -186,7 +181,7 @@ const calls: { [C in keyof Calls]: (...args: Parameters<Calls[C]>) => Promise<Re
     const said = await published()
     const text = (name: string): string => (typeof said[name] === 'string' ? said[name] : '')
     const fields = { vm: text('vm'), provisioning: text('provisioning'), tls_key: text('tls_key') }
-    return { ...fields, ca: text('tls_authority'), page: text('page'), claimed: said['claimed'] === true } satisfies Appliance
+    return { ...fields, ca: text('ca'), page: text('page'), claimed: said['claimed'] === true } satisfies Appliance
   },
   async knownDevice(name) {
     return (await (await kept()).deviceSecret(fold(name))) !== undefined
