@@ -28,7 +28,8 @@ const fn limits(open_files: u64, data: u64, locked: u64) -> Limits {
 pub(super) const KEEPER_LIMITS: Limits = limits(4_096, 1024 * MIB, 16 * MIB);
 /// As keeper, and key file, index and database connection.
 pub(super) const SCRIBE_LIMITS: Limits = limits(4_096, 2048 * MIB, 64 * MIB);
-/// 640 connections and 4,096 streams with a file each; what is on its way to slow clients is up to 10 MiB of each page.
+/// 640 connections and some 7,000 streams with a file each; what is on its way to slow clients is up to 10 MiB of a page. No
+/// cap over all streams holds this yet (threat model, 29).
 pub(super) const PORTAL_LIMITS: Limits = limits(8_192, 2048 * MIB, MIB);
 /// A socket, three channels, two segments; read and fragment buffers, fragments of at most 8 MiB.
 pub(super) const RECORDER_LIMITS: Limits = limits(32, 64 * MIB, MIB);
